@@ -1,0 +1,3 @@
+//! The configuration: text in, checked model or diagnostics out.
+
+pub mod model;

@@ -1,0 +1,1 @@
+//! IKEv2 (RFC 7296): bytes in, actions out. Knows nothing of Mobile IPv6, the kernel or an async runtime.

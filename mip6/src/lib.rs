@@ -1,0 +1,3 @@
+//! Mobile IPv6 (RFC 6275): bytes in, actions out. Knows nothing of IKE, the kernel or an async runtime.
+
+pub mod address;

@@ -1,0 +1,1 @@
+//! Keys and certificates: decisions without I/O.

@@ -1,0 +1,1 @@
+//! Virtual hosts, links and kernels for `homeward demo` and the system tests.

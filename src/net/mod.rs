@@ -1,0 +1,1 @@
+//! The sockets: IKE over UDP, Mobility Header, ICMPv6.
