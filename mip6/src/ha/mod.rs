@@ -1,0 +1,1 @@
+//! The home agent (RFC 6275 §10).
