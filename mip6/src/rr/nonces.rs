@@ -100,3 +100,85 @@ fn keygen(kcn: &[u8; 20], address: Ipv6Addr, nonce: &[u8; 8], which: u8) -> [u8;
     }
     token
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test starts its clock anywhere")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn address(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_tokens_are_those_of_the_formula() {
+        // The inputs and results of the authenticator's vectors (RFC 6275 §5.2.5).
+        let now = start();
+        let nonce = |index, first: u8| Nonce {
+            index: NonceIndex(index),
+            value: Zeroizing::new(std::array::from_fn(|i| first + u8::try_from(i).unwrap())),
+            first_use: now,
+        };
+        let nonces = Nonces {
+            kcn: Zeroizing::new(std::array::from_fn(|i| u8::try_from(i).unwrap())),
+            next: NonceIndex(9),
+            nonces: [nonce(7, 0x10), nonce(8, 0x20)].into(),
+        };
+        let home = nonces.home_token(now, address("2001:db8:1::100"), NonceIndex(7)).unwrap();
+        assert_eq!(home.octets(), &[0xeb, 0xac, 0x63, 0x1a, 0xe2, 0xff, 0x65, 0x74]);
+        let care_of = nonces.care_of_token(now, address("2001:db8:f::1"), NonceIndex(8)).unwrap();
+        assert_eq!(care_of.octets(), &[0x0a, 0xf9, 0x1c, 0xf5, 0x0a, 0x52, 0xc6, 0x88]);
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_lifetime_and_its_nonce_not_for_longer_than_its_own() {
+        let (now, home) = (start(), address("2001:db8:1::100"));
+        let mut entropy = Entropy::new([5; 32]);
+        let mut nonces = Nonces::new(&mut entropy);
+        let index = nonces.current(now, &mut entropy);
+        // Handed out at the last moment before the nonce is replaced.
+        assert_eq!(nonces.current(after(now, 29), &mut entropy), index);
+        let token = nonces.home_token(after(now, 29), home, index);
+        assert!(token.is_some());
+        assert_eq!(nonces.home_token(after(now, 29 + 210), home, index), token);
+        assert!(nonces.home_token(after(now, 240), home, index).is_some());
+        assert!(nonces.home_token(after(now, 241), home, index).is_none());
+        assert!(nonces.home_token(now, home, NonceIndex(index.0.wrapping_add(1))).is_none());
+    }
+
+    #[test]
+    fn a_flood_of_tests_does_not_turn_the_nonces_over() {
+        let now = start();
+        let mut entropy = Entropy::new([6; 32]);
+        let mut nonces = Nonces::new(&mut entropy);
+        for step in 0..100_000 {
+            nonces.current(now + Duration::from_millis(step * 10), &mut entropy);
+        }
+        assert!(nonces.nonces.len() <= 9, "{}", nonces.nonces.len());
+        assert_eq!(nonces.next, NonceIndex(34), "one in thirty seconds, for a thousand");
+    }
+
+    #[test]
+    fn a_new_nonce_has_a_new_index_and_makes_another_token() {
+        let (now, care_of) = (start(), address("2001:db8:f::1"));
+        let mut entropy = Entropy::new([7; 32]);
+        let mut nonces = Nonces::new(&mut entropy);
+        let one = nonces.current(now, &mut entropy);
+        let later = after(now, 31);
+        let two = nonces.current(later, &mut entropy);
+        assert_ne!(one, two);
+        assert_ne!(nonces.care_of_token(later, care_of, one), nonces.care_of_token(later, care_of, two));
+        assert_ne!(
+            nonces.care_of_token(later, care_of, one).unwrap().octets(),
+            nonces.home_token(later, care_of, one).unwrap().octets()
+        );
+    }
+}

@@ -4,7 +4,8 @@ use std::fmt;
 
 macro_rules! statuses {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $words:literal;)*) => {
-        /// The Status of a Binding Acknowledgement: below 128 accepted (RFC 6275 §6.1.8).
+        /// The Status of a Binding Acknowledgement (IANA, Mobility Parameters, Status Codes); below 128 accepted (RFC 6275 §6.1.8).
+        /// The codes of proxy mobility, of which no mobile node hears, stay numbers.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum BindingStatus {
             $($(#[$doc])* $name,)*
@@ -47,6 +48,10 @@ statuses! {
     Accepted = 0, "accepted";
     /// Accepted, but prefix discovery is necessary.
     PrefixDiscoveryNecessary = 1, "accepted, prefix discovery necessary";
+    /// RFC 5648: not all care-of addresses were accepted.
+    McoaNotComplete = 4, "not all care-of addresses accepted";
+    /// RFC 5648: at home and away at once, without neighbour discovery at home.
+    McoaReturnHome = 5, "returned home without neighbour discovery";
     /// Reason unspecified.
     ReasonUnspecified = 128, "reason unspecified";
     /// Administratively prohibited.
@@ -85,6 +90,28 @@ statuses! {
     MessageIdentifierRequired = 145, "message identifier required";
     /// RFC 4285: the authenticator of a mobility message authentication option is wrong.
     AuthenticationFailed = 146, "authentication failed";
+    /// RFC 4866: no permanent home keygen token.
+    PermanentTokenUnavailable = 147, "permanent home keygen token unavailable";
+    /// RFC 4866: the address or its signature is not what it claims.
+    SignatureFailed = 148, "CGA and signature verification failed";
+    /// RFC 4866: there is a permanent home keygen token.
+    PermanentTokenExists = 149, "permanent home keygen token exists";
+    /// RFC 4866: a home nonce index other than zero was expected.
+    NonNullHomeNonceIndexExpected = 150, "non-null home nonce index expected";
+    /// RFC 5149: the service may not be used.
+    ServiceAuthorizationFailed = 151, "service authorization failed";
+    /// RFC 5648: a Binding Identifier option is malformed.
+    McoaMalformed = 164, "binding identifier malformed";
+    /// RFC 5648: there is a binding without Binding Identifier.
+    McoaNonMcoaBindingExists = 165, "a binding without identifier exists";
+    /// RFC 5648: only one care-of address is allowed.
+    McoaProhibited = 166, "multiple care-of addresses prohibited";
+    /// RFC 5648: the care-of address is not known.
+    McoaUnknownCareOf = 167, "unknown care-of address";
+    /// RFC 5648: one update for many bindings is not allowed.
+    McoaBulkProhibited = 168, "bulk registration prohibited";
+    /// RFC 5648: at home and away at once is not allowed.
+    McoaHomeAndForeignProhibited = 169, "simultaneous home and foreign registration prohibited";
     /// Invalid care-of address.
     InvalidCareOfAddress = 174, "invalid care-of address";
 }
