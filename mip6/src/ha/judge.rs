@@ -114,14 +114,17 @@ pub(super) fn judge(config: &Config, cache: &BindingCache, now: Instant, receive
     if let Some(entry) = entry
         && !sequence_is_newer(update.sequence, entry.sequence())
     {
-        // Nothing is accepted while the home address is probed: this one is a copy or was overtaken, and the newest
-        // will be answered.
-        if matches!(entry, Entry::Probing { .. }) {
-            return Verdict::Drop("binding update that was overtaken by a newer one");
-        }
-        // RFC 6275 §9.5.1: the answer carries the last accepted sequence number.
-        let last = entry.sequence();
-        return refuse(BindingStatus::SequenceOutOfWindow, last, "sequence number out of window");
+        return match entry {
+            // Not accepted yet, so there is no last accepted number to tell: this one is a copy or was overtaken, and
+            // the newest will be answered.
+            Entry::Probing { .. } | Entry::Moving { .. } => {
+                Verdict::Drop("binding update that is no newer than the one being carried out")
+            }
+            // RFC 6275 §9.5.1: the answer carries the last accepted sequence number.
+            Entry::Bound(_) | Entry::Deleted { .. } => {
+                refuse(BindingStatus::SequenceOutOfWindow, entry.sequence(), "sequence number out of window")
+            }
+        };
     }
     if !home_registration {
         // RFC 6275 §9.5.1: a home registration does not become another one; without one, the update is for a

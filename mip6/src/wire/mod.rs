@@ -22,6 +22,8 @@ mod neighbour;
 mod neighbour_option;
 mod octets;
 mod prefix_information;
+#[cfg(test)]
+mod properties;
 mod return_routability;
 mod router_advertisement;
 mod router_solicitation;
