@@ -1,3 +1,9 @@
 //! Mobile IPv6 (RFC 6275): bytes in, actions out. Knows nothing of IKE, the kernel or an async runtime.
 
+pub mod action;
 pub mod address;
+pub mod entropy;
+pub mod ha;
+pub mod mn;
+pub mod rr;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! The mobile node (RFC 6275 §11).

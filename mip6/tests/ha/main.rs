@@ -1,0 +1,10 @@
+//! The home agent, from outside: what goes in and what comes out (RFC 6275 §9.5, §10).
+
+mod advertising;
+mod deregistration;
+mod lab;
+mod oddities;
+mod prefixes;
+mod properties;
+mod registration;
+mod validity;
