@@ -1,0 +1,156 @@
+//! Security association payload: proposals (RFC 7296 §3.3).
+//!
+//! ```text
+//! | 0 last / 2 more | 0 | length (2) | number | protocol | SPI size | transforms | SPI … | transforms …
+//! ```
+
+use super::reader::Reader;
+use super::{Transform, WireError, length8, length16};
+
+codes! {
+    /// What an SPI belongs to.
+    Protocol: u8 {
+        None = 0, "none";
+        Ike = 1, "IKE";
+        Ah = 2, "AH";
+        Esp = 3, "ESP";
+    }
+}
+
+/// Proposals that are looked at. Two handfuls are common; each costs a comparison with each of ours.
+pub const MAX_PROPOSALS: usize = 32;
+
+/// The offered or the chosen proposals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityAssociation {
+    /// By preference.
+    pub proposals: Vec<Proposal>,
+}
+
+/// One proposal: one of each transform type is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// 1 for the first, one more for each following; in a response that of the chosen one.
+    pub number: u8,
+    /// IKE, AH or ESP.
+    pub protocol: Protocol,
+    /// Empty in IKE_SA_INIT, 8 octets when an IKE SA is rekeyed, 4 for ESP and AH.
+    pub spi: Vec<u8>,
+    /// By preference within each type.
+    pub transforms: Vec<Transform>,
+}
+
+impl Proposal {
+    /// A proposal for an initial IKE SA.
+    pub fn ike(number: u8, transforms: Vec<Transform>) -> Self {
+        Self { number, protocol: Protocol::Ike, spi: Vec::new(), transforms }
+    }
+
+    /// A proposal that rekeys an IKE SA; `spi` is the sender's new one.
+    pub fn ike_rekey(number: u8, spi: u64, transforms: Vec<Transform>) -> Self {
+        Self { number, protocol: Protocol::Ike, spi: spi.to_be_bytes().to_vec(), transforms }
+    }
+
+    /// A proposal for ESP; `spi` is the sender's inbound one.
+    pub fn esp(number: u8, spi: u32, transforms: Vec<Transform>) -> Self {
+        Self { number, protocol: Protocol::Esp, spi: spi.to_be_bytes().to_vec(), transforms }
+    }
+
+    /// The SPI, if it has the four octets of ESP and AH.
+    pub fn spi32(&self) -> Option<u32> {
+        self.spi.as_slice().try_into().ok().map(u32::from_be_bytes)
+    }
+
+    /// The SPI, if it has the eight octets of IKE.
+    pub fn spi64(&self) -> Option<u64> {
+        self.spi.as_slice().try_into().ok().map(u64::from_be_bytes)
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(body);
+        let number = reader.u8()?;
+        let protocol = Protocol::from_code(reader.u8()?);
+        let spi_size = reader.u8()?;
+        let count = reader.u8()?;
+        let spi = reader.take(usize::from(spi_size))?.to_vec();
+        let mut transforms = Vec::new();
+        for left in (0..count).rev() {
+            let last = reader.u8()?;
+            reader.u8()?;
+            let length = reader.u16()?;
+            transforms.push(Transform::parse(reader.body(length, 4)?)?);
+            // RFC 7296 §3.3.2: 0 for the last transform, 3 for the others.
+            if last != if left == 0 { 0 } else { 3 } {
+                return Err(malformed("wrong last-substructure octet of a transform"));
+            }
+        }
+        if !reader.is_empty() {
+            return Err(malformed("octets after the last transform"));
+        }
+        Ok(Self { number, protocol, spi, transforms })
+    }
+
+    fn write(&self, more: bool, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let mut transforms = Vec::new();
+        let mut rest = self.transforms.as_slice();
+        while let [transform, following @ ..] = rest {
+            transform.write(!following.is_empty(), &mut transforms)?;
+            rest = following;
+        }
+        let length = transforms.len().saturating_add(self.spi.len()).saturating_add(8);
+        out.extend_from_slice(&[if more { 2 } else { 0 }, 0]);
+        out.extend_from_slice(&length16(length, "proposal")?.to_be_bytes());
+        out.push(self.number);
+        out.push(self.protocol.code());
+        out.push(length8(self.spi.len(), "SPI")?);
+        out.push(length8(self.transforms.len(), "list of transforms")?);
+        out.extend_from_slice(&self.spi);
+        out.extend_from_slice(&transforms);
+        Ok(())
+    }
+}
+
+impl SecurityAssociation {
+    /// Parses the payload's body.
+    ///
+    /// # Errors
+    /// If a length or a last-substructure octet contradicts the octets, or there is no proposal.
+    pub fn parse(body: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(body);
+        let mut proposals = Vec::new();
+        while !reader.is_empty() {
+            if proposals.len() == MAX_PROPOSALS {
+                return Err(WireError::TooMany("proposals"));
+            }
+            let last = reader.u8()?;
+            reader.u8()?;
+            let length = reader.u16()?;
+            proposals.push(Proposal::parse(reader.body(length, 4)?)?);
+            // RFC 7296 §3.3.1: 0 for the last proposal, 2 for the others.
+            if last != if reader.is_empty() { 0 } else { 2 } {
+                return Err(malformed("wrong last-substructure octet of a proposal"));
+            }
+        }
+        if proposals.is_empty() {
+            return Err(malformed("no proposal"));
+        }
+        Ok(Self { proposals })
+    }
+
+    /// Writes the payload's body.
+    ///
+    /// # Errors
+    /// [`WireError::TooLong`] if a value does not fit its length field.
+    pub fn write(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
+        let mut rest = self.proposals.as_slice();
+        while let [proposal, following @ ..] = rest {
+            proposal.write(!following.is_empty(), out)?;
+            rest = following;
+        }
+        Ok(())
+    }
+}
+
+fn malformed(reason: &'static str) -> WireError {
+    WireError::Malformed { payload: "SA", reason }
+}
