@@ -6,8 +6,8 @@
 
 use super::reader::Reader;
 use super::{
-    Authentication, Certificate, CertificateRequest, Configuration, Delete, Eap, Encrypted, Identification, KeyExchange,
-    Nonce, Notify, SecurityAssociation, TrafficSelectors, VendorId, WireError, length16,
+    Authentication, Certificate, CertificateRequest, Configuration, Delete, Eap, Encrypted, Identification,
+    KeyExchange, Nonce, Notify, SecurityAssociation, TrafficSelectors, VendorId, WireError, length16,
 };
 
 codes! {
@@ -246,7 +246,8 @@ impl<'a> RawChain<'a> {
         let length = self.reader.u16()?;
         let body = self.reader.body(length, 4)?;
         // RFC 7296 §3.14: nothing follows an encrypted payload; its next payload is inside.
-        self.next = if matches!(kind, PayloadType::Encrypted | PayloadType::Fragment) { PayloadType::None } else { next };
+        self.next =
+            if matches!(kind, PayloadType::Encrypted | PayloadType::Fragment) { PayloadType::None } else { next };
         Ok(RawPayload { kind, next, critical, body })
     }
 }
