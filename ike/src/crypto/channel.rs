@@ -80,7 +80,7 @@ impl Sealer {
         let (first, mut text) = write_chain(payloads)?;
         pad(&mut text, self.protection.block_len());
         let body = [text.len(), self.protection.iv_len(), self.protection.icv_len()].into_iter().sum();
-        let mut message = Frame::head(header, first, body)?;
+        let mut message = Frame::write_head(header, first, body)?;
         if message.len().saturating_add(body) > MAX_MESSAGE {
             return Err(WireError::TooLong("message").into());
         }

@@ -19,7 +19,7 @@ mod secret;
 mod x25519;
 
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 
 pub use auth::{psk_auth, signed_octets, verify_psk_auth};
 pub use channel::{Channel, OpenError, Opener, SealError, Sealer};

@@ -54,3 +54,22 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(..)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", Secret::from_slice(b"hunter2")), "Secret(..)");
+    }
+
+    #[test]
+    fn secrets_are_equal_if_all_octets_are() {
+        let secret = Secret::from_slice(b"abc");
+        assert_eq!(secret, secret.duplicate());
+        assert_ne!(secret, Secret::from_slice(b"abd"));
+        assert_ne!(secret, Secret::from_slice(b"ab"));
+        assert_ne!(secret, Secret::from_slice(b"abcd"));
+    }
+}

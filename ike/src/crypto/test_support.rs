@@ -1,6 +1,7 @@
 //! What the tests of this module share.
 
-use super::Randomness;
+use super::prf::HMAC_SHA256;
+use super::{IkeKeys, Protection, Randomness, Secret};
 
 /// The octets of a hexadecimal text.
 pub(crate) fn hex(text: &str) -> Vec<u8> {
@@ -23,4 +24,17 @@ impl Randomness for Counting {
             self.0 = self.0.wrapping_mul(5).wrapping_add(3);
         }
     }
+}
+
+pub(crate) const SPIS: (u64, u64) = (0x0102_0304_0506_0708, 0x1112_1314_1516_1718);
+
+/// Octets that go up one by one from `first`.
+pub(crate) fn rising(first: u8) -> [u8; 32] {
+    std::array::from_fn(|at| first + u8::try_from(at).unwrap())
+}
+
+/// The keys of an IKE SA with Ni 10 11 …, Nr 50 51 … and g^ir 80 81 ….
+pub(crate) fn ike_keys(protection: &dyn Protection) -> IkeKeys {
+    let shared = Secret::from_slice(&rising(0x80));
+    IkeKeys::initial(&HMAC_SHA256, protection, &shared, (&rising(0x10), &rising(0x50)), SPIS).unwrap()
 }

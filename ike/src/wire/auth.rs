@@ -44,3 +44,19 @@ impl Authentication {
         out.extend_from_slice(&self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    #[test]
+    fn an_authentication_has_the_octets_of_the_rfc() {
+        let auth = Authentication { method: AuthMethod::SharedKey, data: vec![7] };
+        let mut octets = Vec::new();
+        auth.write(&mut octets);
+        assert_eq!(octets, hex("02 000000 07"));
+        assert_eq!(Authentication::parse(&hex("02 ffffff 07")), Ok(auth));
+        assert_eq!(Authentication::parse(&hex("02 0000")), Err(WireError::Truncated));
+    }
+}

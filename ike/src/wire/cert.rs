@@ -47,3 +47,18 @@ impl Certificate {
         out.extend_from_slice(&self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    #[test]
+    fn a_certificate_has_the_octets_of_the_rfc() {
+        let mut octets = Vec::new();
+        Certificate::x509(vec![0x30, 0]).write(&mut octets);
+        assert_eq!(octets, hex("04 3000"));
+        assert_eq!(Certificate::parse(&octets), Ok(Certificate::x509(vec![0x30, 0])));
+        assert_eq!(Certificate::parse(&[]), Err(WireError::Truncated));
+    }
+}

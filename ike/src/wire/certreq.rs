@@ -39,3 +39,19 @@ impl CertificateRequest {
         out.extend_from_slice(&self.authority);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_are_hashes_of_twenty_octets() {
+        let request = CertificateRequest::x509(&[[1; 20], [2; 20]]);
+        let mut octets = Vec::new();
+        request.write(&mut octets);
+        assert_eq!(octets, [vec![4], vec![1; 20], vec![2; 20]].concat());
+        let mut read = CertificateRequest::parse(&octets).unwrap();
+        read.authority.push(3);
+        assert_eq!(read.authorities().collect::<Vec<_>>(), [[1; 20], [2; 20]]);
+    }
+}

@@ -157,3 +157,63 @@ fn prefix(value: &[u8]) -> Option<(Ipv6Addr, u8)> {
     let (length, address) = value.split_last()?;
     Some((ipv6(address)?, *length)).filter(|(_, length)| *length <= 128)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    #[test]
+    fn a_request_and_a_reply_have_the_octets_of_the_rfc() {
+        let home = "2001:db8::1".parse().unwrap();
+        for (kind, attributes, octets) in [
+            (
+                CfgType::Request,
+                vec![CfgAttribute::InternalIp6Address(None), CfgAttribute::InternalIp6Dns(None)],
+                "01 000000 0008 0000 000a 0000",
+            ),
+            (
+                CfgType::Reply,
+                vec![
+                    CfgAttribute::InternalIp6Address(Some((home, 64))),
+                    CfgAttribute::InternalIp6Dns(Some(home)),
+                    CfgAttribute::Other { kind: 20, data: vec![1] },
+                ],
+                "02 000000 0008 0011 20010db8000000000000000000000001 40 \
+                 000a 0010 20010db8000000000000000000000001 0014 0001 01",
+            ),
+        ] {
+            let cp = Configuration { kind, attributes };
+            let mut written = Vec::new();
+            cp.write(&mut written).unwrap();
+            assert_eq!(written, hex(octets));
+            assert_eq!(Configuration::parse(&written), Ok(cp));
+        }
+    }
+
+    #[test]
+    fn the_reserved_bit_of_an_attribute_is_ignored() {
+        let cp = Configuration::parse(&hex("01 000000 8008 0000")).unwrap();
+        assert_eq!(cp.attributes, [CfgAttribute::InternalIp6Address(None)]);
+    }
+
+    #[test]
+    fn an_address_of_another_length_is_refused() {
+        for octets in [
+            "02 000000 0008 0010 20010db8000000000000000000000001",
+            "02 000000 0008 0011 20010db8000000000000000000000001 81",
+            "02 000000 0008 0011 20010db8000000000000000000000001",
+            "02 000000 000a 0004 20010db8",
+            "02 000000 0008",
+            "02 0000",
+        ] {
+            assert!(Configuration::parse(&hex(octets)).is_err(), "{octets}");
+        }
+    }
+
+    #[test]
+    fn attributes_without_a_length_come_to_an_end() {
+        let octets = [hex("01 000000"), hex("0014 0000").repeat(MAX_ATTRIBUTES + 1)].concat();
+        assert_eq!(Configuration::parse(&octets), Err(WireError::TooMany("configuration attributes")));
+    }
+}

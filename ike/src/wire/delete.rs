@@ -84,3 +84,35 @@ fn write_spis(protocol: Protocol, spis: &[u32], out: &mut Vec<u8>) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    #[test]
+    fn a_delete_has_the_octets_of_the_rfc() {
+        for (delete, octets) in
+            [(Delete::Ike, "01 00 0000"), (Delete::Esp(vec![1, 0x0a0b_0c0d]), "03 04 0002 00000001 0a0b0c0d")]
+        {
+            let mut written = Vec::new();
+            delete.write(&mut written).unwrap();
+            assert_eq!(written, hex(octets));
+            assert_eq!(Delete::parse(&written), Ok(delete));
+        }
+    }
+
+    #[test]
+    fn sizes_and_counts_that_contradict_the_octets_are_refused() {
+        for octets in [
+            "03 04 0002 00000001",
+            "03 04 0000 00000001",
+            "03 08 0001 0000000000000001",
+            "01 08 0001 0000000000000001",
+            "01 00 0001",
+            "03 00 ffff",
+        ] {
+            assert!(Delete::parse(&hex(octets)).is_err(), "{octets}");
+        }
+    }
+}

@@ -48,7 +48,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The head of a message whose SK payload has `body` octets after its generic header.
-    pub(crate) fn head(header: &Header, first: PayloadType, body: usize) -> Result<Vec<u8>, WireError> {
+    pub(crate) fn write_head(header: &Header, first: PayloadType, body: usize) -> Result<Vec<u8>, WireError> {
         let mut head = header.write(PayloadType::Encrypted, body.saturating_add(4))?.to_vec();
         head.extend_from_slice(&generic_header(first, body)?);
         Ok(head)
@@ -73,4 +73,31 @@ pub(crate) fn unpad(text: &mut Vec<u8>) -> Result<(), WireError> {
         .ok_or(WireError::Malformed { payload: "SK", reason: "more padding than octets" })?;
     text.truncate(length);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_fills_a_block_and_comes_off_again() {
+        for block in [1, 16] {
+            for length in 0..40 {
+                let mut text = vec![7; length];
+                pad(&mut text, block);
+                assert_eq!(text.len() % block, 0);
+                assert!(text.len() <= length + block);
+                unpad(&mut text).unwrap();
+                assert_eq!(text, vec![7; length]);
+            }
+        }
+    }
+
+    #[test]
+    fn more_padding_than_octets_is_refused() {
+        assert!(unpad(&mut vec![]).is_err());
+        assert!(unpad(&mut vec![1]).is_err());
+        assert!(unpad(&mut vec![0, 0, 3]).is_err());
+        assert!(unpad(&mut vec![0, 0, 2]).is_ok());
+    }
 }

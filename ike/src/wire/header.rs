@@ -137,3 +137,45 @@ impl Header {
         octets.try_into().map_err(|_| WireError::Length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    const OCTETS: &str = "0102030405060708 1112131415161718 2e 20 23 28 00000001 0000001c";
+
+    #[test]
+    fn a_header_has_the_octets_of_the_rfc() {
+        let (header, first, body) = Header::parse(&hex(OCTETS)).map(|(h, f, b)| (h, f, b.len())).unwrap();
+        assert_eq!(
+            header,
+            Header::new(
+                (0x0102_0304_0506_0708, 0x1112_1314_1516_1718),
+                ExchangeType::IkeAuth,
+                Flags { initiator: true, higher_version: false, response: true },
+                1
+            )
+        );
+        assert_eq!((first, body), (PayloadType::Encrypted, 0));
+        assert_eq!(header.write(first, 0).unwrap().as_slice(), hex(OCTETS));
+    }
+
+    #[test]
+    fn reserved_flags_are_ignored() {
+        let mut octets = hex(OCTETS);
+        octets[19] |= 0xc7;
+        let (header, first, _) = Header::parse(&octets).unwrap();
+        assert_eq!(header.write(first, 0).unwrap().as_slice(), hex(OCTETS));
+    }
+
+    #[test]
+    fn a_length_that_is_not_the_datagrams_is_refused() {
+        let mut octets = hex(OCTETS);
+        octets.push(0);
+        assert_eq!(Header::parse(&octets), Err(WireError::Length));
+        octets[27] = 0x1e;
+        assert_eq!(Header::parse(&octets), Err(WireError::Length));
+        assert_eq!(Header::parse(&octets[..27]), Err(WireError::Truncated));
+    }
+}

@@ -142,3 +142,54 @@ fn hex(f: &mut fmt::Formatter<'_>, prefix: &str, data: &[u8]) -> fmt::Result {
 fn malformed(reason: &'static str) -> WireError {
     WireError::Malformed { payload: "ID", reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    #[test]
+    fn identities_have_the_octets_of_the_rfc() {
+        for (identity, octets, shown) in [
+            (Identity::Ipv4(Ipv4Addr::new(192, 0, 2, 1)), "01000000 c0000201", "192.0.2.1"),
+            (Identity::Fqdn("a.b".into()), "02000000 612e62", "fqdn:a.b"),
+            (Identity::Rfc822("a@b".into()), "03000000 614062", "email:a@b"),
+            (
+                Identity::Ipv6("2001:db8::1".parse().unwrap()),
+                "05000000 20010db8000000000000000000000001",
+                "2001:db8::1",
+            ),
+            (Identity::DerAsn1Dn(vec![0x30, 0]), "09000000 3000", "dn:3000"),
+            (Identity::KeyId(vec![0, 10]), "0b000000 000a", "keyid:000a"),
+            (Identity::Other { kind: 10, data: vec![1] }, "0a000000 01", "id10:01"),
+        ] {
+            let id = Identification::new(identity.clone());
+            assert_eq!(id.body(), hex(octets));
+            assert_eq!(Identification::parse(&hex(octets)), Ok(id));
+            assert_eq!(identity.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn the_reserved_octets_stay_part_of_what_is_authenticated() {
+        let octets = hex("02010203 61");
+        let id = Identification::parse(&octets).unwrap();
+        assert_eq!(id.identity, Identity::Fqdn("a".into()));
+        assert_eq!(id.body(), octets);
+    }
+
+    #[test]
+    fn wrong_lengths_and_forged_names_are_refused() {
+        for octets in [
+            "01000000 c00002",
+            "05000000 c0000201",
+            "02000000",
+            "02000000 610a62",
+            "02000000 6100",
+            "03000000 ff",
+            "0200",
+        ] {
+            assert!(Identification::parse(&hex(octets)).is_err(), "{octets}");
+        }
+    }
+}

@@ -31,3 +31,20 @@ impl KeyExchange {
         out.extend_from_slice(&self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    #[test]
+    fn a_key_exchange_has_the_octets_of_the_rfc() {
+        let ke = KeyExchange { group: Group::X25519, data: vec![0xaa; 2] };
+        let mut octets = Vec::new();
+        ke.write(&mut octets);
+        assert_eq!(octets, hex("001f 0000 aaaa"));
+        // The reserved octets are ignored.
+        assert_eq!(KeyExchange::parse(&hex("001f ffff aaaa")), Ok(ke));
+        assert_eq!(KeyExchange::parse(&hex("001f00")), Err(WireError::Truncated));
+    }
+}

@@ -55,3 +55,28 @@ impl Message {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::wire::{ExchangeType, Flags, Notify, NotifyType};
+
+    #[test]
+    fn another_major_version_is_told_apart() {
+        let message = Message {
+            header: Header::new((1, 0), ExchangeType::IkeSaInit, Flags::default(), 0),
+            payloads: vec![Payload::Notify(Notify::new(NotifyType::Cookie))],
+        };
+        let mut octets = message.write().unwrap();
+        assert!(Message::parse(&octets).unwrap().notify(NotifyType::Cookie).is_some());
+        // RFC 7296 §3.1: the minor version is ignored.
+        octets[17] = 0x2f;
+        assert!(Message::parse(&octets).is_ok());
+        octets[17] = 0x30;
+        assert_eq!(Message::parse(&octets), Err(WireError::MajorVersion(3)));
+        octets[17] = 0x10;
+        assert_eq!(Message::parse(&octets), Err(WireError::MajorVersion(1)));
+        assert_eq!(Header::parse(&octets).unwrap().0.version.major, 1);
+    }
+}

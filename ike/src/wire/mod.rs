@@ -27,6 +27,9 @@ pub mod transform;
 pub mod ts;
 pub mod vendor;
 
+#[cfg(test)]
+mod tests;
+
 pub use auth::{AuthMethod, Authentication};
 pub use cert::{CertEncoding, Certificate};
 pub use certreq::CertificateRequest;

@@ -32,3 +32,16 @@ impl Nonce {
         Self::new(body.to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_has_16_to_256_octets() {
+        assert!(Nonce::new(vec![0; 15]).is_err());
+        assert!(Nonce::new(vec![0; 16]).is_ok());
+        assert!(Nonce::new(vec![0; 256]).is_ok());
+        assert!(Nonce::new(vec![0; 257]).is_err());
+    }
+}

@@ -146,3 +146,50 @@ impl Notify {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    #[test]
+    fn a_notification_has_the_octets_of_the_rfc() {
+        for (notify, octets) in [
+            (Notify::new(NotifyType::UseTransportMode), "00 00 4007"),
+            (Notify::with_data(NotifyType::InvalidKePayload, vec![0, 31]), "00 00 0011 001f"),
+            (Notify::esp(NotifyType::RekeySa, 0x0102_0304), "03 04 4009 01020304"),
+        ] {
+            let mut written = Vec::new();
+            notify.write(&mut written).unwrap();
+            assert_eq!(written, hex(octets));
+            assert_eq!(Notify::parse(&written), Ok(notify));
+        }
+        assert_eq!(Notify::esp(NotifyType::RekeySa, 7).spi32(), Some(7));
+        assert_eq!(Notify::parse(&hex("03 04 4009 010203")), Err(WireError::Truncated));
+    }
+
+    #[test]
+    fn codes_are_those_of_the_registry() {
+        for (kind, code) in [
+            (NotifyType::TsUnacceptable, 38),
+            (NotifyType::TemporaryFailure, 43),
+            (NotifyType::ChildSaNotFound, 44),
+            (NotifyType::Cookie, 16390),
+            (NotifyType::ChildlessIkev2Supported, 16418),
+            (NotifyType::SignatureHashAlgorithms, 16431),
+        ] {
+            assert_eq!(kind.code(), code);
+            assert_eq!(NotifyType::from_code(code), kind);
+        }
+        assert_eq!(NotifyType::Cookie.to_string(), "COOKIE");
+        assert_eq!(NotifyType::from_code(40960).to_string(), "NotifyType 40960");
+    }
+
+    #[test]
+    fn an_unknown_type_below_16384_is_an_error() {
+        assert!(NotifyType::from_code(8191).is_error());
+        assert!(NotifyType::from_code(16383).is_error());
+        assert!(!NotifyType::from_code(16384).is_error());
+        assert!(!NotifyType::from_code(65535).is_error());
+    }
+}

@@ -271,3 +271,71 @@ impl<'a> Iterator for RawChain<'a> {
         Some(step)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    use crate::wire::Notify;
+    use crate::wire::NotifyType;
+
+    #[test]
+    fn an_unknown_payload_survives_unless_it_is_critical() {
+        let mut octets = hex("29000006 abcd 00000008 00004000");
+        let payloads = vec![
+            Payload::Other { kind: 200, data: vec![0xab, 0xcd] },
+            Payload::Notify(Notify::new(NotifyType::InitialContact)),
+        ];
+        let first = PayloadType::from_code(200);
+        assert_eq!(parse_chain(first, &octets).unwrap(), payloads);
+        assert_eq!(write_chain(&payloads).unwrap(), (first, octets.clone()));
+        octets[1] = 0x80;
+        assert_eq!(parse_chain(first, &octets), Err(WireError::UnsupportedCritical(200)));
+    }
+
+    #[test]
+    fn the_critical_bit_of_a_known_payload_is_ignored() {
+        let octets = hex("00800008 00004000");
+        assert_eq!(parse_chain(PayloadType::Notify, &octets).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_payload_length_under_four_is_refused() {
+        for length in 0..4 {
+            assert_eq!(parse_chain(PayloadType::VendorId, &[0, 0, 0, length]), Err(WireError::Length));
+        }
+    }
+
+    #[test]
+    fn octets_after_the_last_payload_are_refused() {
+        assert_eq!(parse_chain(PayloadType::VendorId, &hex("00000004 00")), Err(WireError::Length));
+        assert_eq!(parse_chain(PayloadType::None, &[0]), Err(WireError::Length));
+        assert_eq!(parse_chain(PayloadType::None, &[]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn more_payloads_than_the_bound_are_refused() {
+        let mut octets = hex("2b000004").repeat(MAX_PAYLOADS);
+        octets[(MAX_PAYLOADS - 1) * 4] = 0;
+        assert_eq!(parse_chain(PayloadType::VendorId, &octets).unwrap().len(), MAX_PAYLOADS);
+        octets.splice(0..0, hex("2b000004"));
+        assert_eq!(parse_chain(PayloadType::VendorId, &octets), Err(WireError::TooMany("payloads")));
+    }
+
+    #[test]
+    fn nothing_follows_an_encrypted_payload() {
+        let sk = Payload::Encrypted(Encrypted { first: PayloadType::IdI, data: vec![1] });
+        let octets = hex("23000005 01");
+        assert_eq!(parse_chain(PayloadType::Encrypted, &octets).unwrap(), [sk.clone()]);
+        assert_eq!(parse_chain(PayloadType::Encrypted, &hex("23000005 01 00000004")), Err(WireError::Length));
+        let after = Payload::VendorId(VendorId(Vec::new()));
+        assert!(matches!(write_chain(&[sk, after]), Err(WireError::Malformed { payload: "SK", .. })));
+    }
+
+    #[test]
+    fn a_payload_that_does_not_fit_its_length_is_not_written() {
+        let payload = Payload::VendorId(VendorId(vec![0; 65_532]));
+        assert_eq!(write_chain(&[payload]), Err(WireError::TooLong("payload")));
+    }
+}

@@ -154,3 +154,73 @@ impl SecurityAssociation {
 fn malformed(reason: &'static str) -> WireError {
     WireError::Malformed { payload: "SA", reason }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    use crate::wire::{Attribute, EncryptionId, Group, PrfId};
+
+    const OCTETS: &str =
+        "0000 0024 01 01 00 03  0300 000c 01 00 0014 800e0100  0300 0008 02 00 0005  0000 0008 04 00 001f";
+
+    #[test]
+    fn a_proposal_has_the_octets_of_the_rfc() {
+        let sa = SecurityAssociation {
+            proposals: vec![Proposal::ike(
+                1,
+                vec![
+                    Transform::encryption(EncryptionId::AesGcm16, 256),
+                    Transform::prf(PrfId::HmacSha256),
+                    Transform::group(Group::X25519),
+                ],
+            )],
+        };
+        let mut octets = Vec::new();
+        sa.write(&mut octets).unwrap();
+        assert_eq!(octets, hex(OCTETS));
+        assert_eq!(SecurityAssociation::parse(&octets), Ok(sa));
+    }
+
+    #[test]
+    fn the_spi_sizes_are_those_of_the_protocols() {
+        assert_eq!(Proposal::esp(1, 7, Vec::new()).spi32(), Some(7));
+        assert_eq!(Proposal::esp(1, 7, Vec::new()).spi64(), None);
+        assert_eq!(Proposal::ike_rekey(1, 7, Vec::new()).spi64(), Some(7));
+        assert_eq!(Proposal::ike(1, Vec::new()).spi32(), None);
+    }
+
+    #[test]
+    fn counts_and_last_marks_that_contradict_the_octets_are_refused() {
+        let good = hex(OCTETS);
+        // The proposal's mark and length, the number of transforms, the marks of the first and the last transform.
+        for (at, value) in [(0, 2), (3, 0x23), (3, 0x25), (3, 7), (7, 2), (7, 4), (8, 0), (28, 3), (31, 7), (11, 3)] {
+            let mut octets = good.clone();
+            octets[at] = value;
+            assert!(SecurityAssociation::parse(&octets).is_err(), "octet {at} is {value}");
+        }
+        assert!(SecurityAssociation::parse(&[]).is_err());
+    }
+
+    #[test]
+    fn a_second_or_longer_key_length_counts_as_unknown() {
+        let mut transform = Transform::encryption(EncryptionId::AesCbc, 256);
+        assert!(!transform.has_unknown_attribute());
+        assert_eq!(transform.key_length(), Some(256));
+        transform.attributes.push(Attribute::Short { kind: 14, value: 128 });
+        assert!(transform.has_unknown_attribute());
+        transform.attributes = vec![Attribute::Long { kind: 14, value: vec![1, 0] }];
+        assert!(transform.has_unknown_attribute());
+        assert_eq!(transform.key_length(), None);
+        assert!(!Transform::prf(PrfId::HmacSha256).has_unknown_attribute());
+    }
+
+    #[test]
+    fn more_proposals_than_the_bound_are_refused() {
+        let mut octets = Vec::new();
+        let proposals = vec![Proposal::ike(1, Vec::new()); MAX_PROPOSALS + 1];
+        SecurityAssociation { proposals }.write(&mut octets).unwrap();
+        assert_eq!(SecurityAssociation::parse(&octets), Err(WireError::TooMany("proposals")));
+    }
+}

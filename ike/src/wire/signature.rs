@@ -125,3 +125,64 @@ const RSA_PSS_SHA256_WITHOUT_NULL: &[u8] = &[
     0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08, 0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
     0x01, 0xa2, 0x03, 0x02, 0x01, 0x20,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    const SCHEMES: [SignatureScheme; 4] = [
+        SignatureScheme::EcdsaP256Sha256,
+        SignatureScheme::EcdsaP384Sha384,
+        SignatureScheme::Ed25519,
+        SignatureScheme::RsaPssSha256,
+    ];
+
+    #[test]
+    fn each_scheme_is_read_back() {
+        for scheme in SCHEMES {
+            let signature = DigitalSignature::new(scheme, vec![1, 2, 3]);
+            let read = DigitalSignature::parse(&signature.write().unwrap()).unwrap();
+            assert_eq!(read, signature);
+            assert_eq!(read.scheme(), Some(scheme));
+        }
+    }
+
+    #[test]
+    fn the_algorithm_comes_after_its_length() {
+        let data = DigitalSignature::new(SignatureScheme::EcdsaP256Sha256, vec![0xaa]).write().unwrap();
+        assert_eq!(data, hex("0c 300a06082a8648ce3d040302 aa"));
+    }
+
+    #[test]
+    fn each_algorithm_is_one_der_sequence() {
+        for (_, algorithm) in ACCEPTED {
+            assert_eq!(algorithm[0], 0x30);
+            assert_eq!(usize::from(algorithm[1]), algorithm.len() - 2);
+        }
+        for (at, length) in [(14, 0x34), (16, 0x0f), (18, 0x0d), (33, 0x1c), (35, 0x1a), (48, 0x0d)] {
+            assert_eq!(RSA_PSS_SHA256[at], length, "length at {at}");
+        }
+    }
+
+    #[test]
+    fn other_algorithms_and_parameters_are_no_scheme() {
+        let mut other = DigitalSignature::new(SignatureScheme::RsaPssSha256, Vec::new());
+        // A salt of 20 octets instead of 32.
+        *other.algorithm.last_mut().unwrap() = 20;
+        assert_eq!(other.scheme(), None);
+        other.algorithm.clear();
+        assert_eq!(other.scheme(), None);
+        assert_eq!(DigitalSignature::parse(&[]), Err(WireError::Truncated));
+        assert_eq!(DigitalSignature::parse(&[5, 1, 2]), Err(WireError::Truncated));
+    }
+
+    #[test]
+    fn hash_algorithms_are_listed_in_two_octets_each() {
+        let list = SCHEMES.map(HashAlgorithm::of);
+        let data = HashAlgorithm::write_list(&list);
+        assert_eq!(data, hex("0002 0003 0005 0002"));
+        assert_eq!(HashAlgorithm::parse_list(&data), Ok(list.to_vec()));
+        assert_eq!(HashAlgorithm::parse_list(&data[1..]), Err(WireError::Length));
+    }
+}

@@ -214,9 +214,10 @@ impl Transform {
         })
     }
 
-    /// Whether it has an attribute that is not a key length.
+    /// Whether it has any attribute that is not one key length in its short form: such a transform must not be chosen
+    /// (RFC 7296 §3.3, §3.3.5, §3.3.6).
     pub fn has_unknown_attribute(&self) -> bool {
-        self.attributes.iter().any(|attribute| !matches!(attribute, Attribute::Short { kind: KEY_LENGTH, .. }))
+        !matches!(self.attributes.as_slice(), [] | [Attribute::Short { kind: KEY_LENGTH, .. }])
     }
 
     pub(crate) fn parse(body: &[u8]) -> Result<Self, WireError> {

@@ -249,7 +249,7 @@ pub fn narrow(offered: &[TrafficSelector], allowed: &[TrafficSelector]) -> Vec<T
                 continue;
             }
             narrowed.retain(|selector| !both.covers(selector));
-            // The payload that answers holds 255 (RFC 7296 §3.13); what does not fit was not allowed to narrow to.
+            // RFC 7296 §3.13: the payload that answers holds 255. An answer with fewer is still a subset.
             if narrowed.len() == MAX_SELECTORS {
                 return narrowed;
             }
@@ -269,4 +269,151 @@ pub fn all_covered(selectors: &[TrafficSelector], by: &[TrafficSelector]) -> boo
 
 fn malformed(reason: &'static str) -> WireError {
     WireError::Malformed { payload: "TS", reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::test_support::hex;
+
+    use crate::wire::tests::selector;
+    use proptest::prelude::*;
+
+    fn host(last: u16) -> RangeInclusive<Ipv6Addr> {
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+        address..=address
+    }
+
+    #[test]
+    fn a_mobility_header_type_is_in_the_high_octet_of_both_ports() {
+        let mut octets = Vec::new();
+        TrafficSelectors::new(vec![TrafficSelector::mobility_header(host(1), 5)]).write(&mut octets).unwrap();
+        assert_eq!(
+            octets,
+            hex("01 000000 08 87 0028 0500 0500 20010db8000000000000000000000001 20010db8000000000000000000000001")
+        );
+    }
+
+    #[test]
+    fn an_icmpv6_type_comes_with_any_code() {
+        let selector = TrafficSelector::icmpv6(host(1), 146);
+        assert_eq!((selector.protocol, selector.start_port, selector.end_port), (58, 0x9200, 0x92ff));
+        assert_eq!(selector.to_string(), "2001:db8::1 proto 58 ports 0x9200-0x92ff");
+    }
+
+    #[test]
+    fn any_is_every_protocol_port_and_address() {
+        let mut octets = Vec::new();
+        TrafficSelectors::new(vec![TrafficSelector::any(EVERY_IPV6)]).write(&mut octets).unwrap();
+        assert_eq!(octets, [hex("01 000000 08 00 0028 0000 ffff"), vec![0; 16], vec![255; 16]].concat());
+        octets.clear();
+        TrafficSelectors::new(vec![TrafficSelector::any_ipv4(EVERY_IPV4)]).write(&mut octets).unwrap();
+        assert_eq!(octets, hex("01 000000 07 00 0010 0000 ffff 00000000 ffffffff"));
+    }
+
+    #[test]
+    fn malformed_selectors_are_refused() {
+        for octets in [
+            "00 000000",
+            "02 000000 07 00 0010 0000 ffff 00000000 ffffffff",
+            "01 000000 07 00 0010 0000 ffff 00000000 ffffffff 00",
+            "01 000000 07 00 0010 0000 ffff 00000002 00000001",
+            "01 000000 07 00 0010 0002 0001 00000000 ffffffff",
+            "01 000000 07 00 0003 0000 ffff 00000000 ffffffff",
+            "01 000000 07 00 0014 0000 ffff 00000000 ffffffff 00000000",
+            "01 000000 08 00 0010 0000 ffff 00000000 ffffffff",
+        ] {
+            assert!(TrafficSelectors::parse(&hex(octets)).is_err(), "{octets}");
+        }
+    }
+
+    #[test]
+    fn opaque_ports_are_within_any_and_nothing_else() {
+        let any = TrafficSelector::any(host(1));
+        let opaque = TrafficSelectors::parse(&hex("01 000000 07 00 0010 ffff 0000 00000000 ffffffff")).unwrap();
+        assert!(opaque.selectors[0].is_opaque());
+        let opaque = TrafficSelector { start_port: u16::MAX, end_port: 0, ..any };
+        assert!(any.covers(&opaque));
+        assert!(!opaque.covers(&any));
+        assert!(opaque.covers(&opaque));
+        assert_eq!(opaque.intersect(&TrafficSelector::ports(host(1), 17, 1..=2)), None);
+        assert_eq!(opaque.intersect(&any), Some(opaque));
+    }
+
+    #[test]
+    fn a_coarse_offer_is_narrowed_to_the_allowed_types() {
+        // A peer of the RFC 3776 kind offers all of protocol 135.
+        let offered = [TrafficSelector::protocol(EVERY_IPV6, MOBILITY_HEADER)];
+        let allowed = [TrafficSelector::mobility_header(host(1), 5)];
+        assert_eq!(narrow(&offered, &allowed), allowed);
+    }
+
+    #[test]
+    fn a_type_with_a_low_octet_of_ff_is_narrowed_to_the_type() {
+        let offered = [TrafficSelector::ports(host(1), MOBILITY_HEADER, 0x0500..=0x05ff)];
+        let allowed = [TrafficSelector::mobility_header(host(1), 5)];
+        assert_eq!(narrow(&offered, &allowed), allowed);
+        let range = [TrafficSelector::mobility_header_types(host(1), 5..=6)];
+        assert_eq!((range[0].start_port, range[0].end_port), (0x0500, 0x0600));
+        assert_eq!(narrow(&range, &allowed), allowed);
+    }
+
+    #[test]
+    fn anothers_address_is_narrowed_to_nothing() {
+        let offered = [TrafficSelector::mobility_header(host(2), 5)];
+        assert_eq!(narrow(&offered, &[TrafficSelector::mobility_header(host(1), 5)]), []);
+        assert_eq!(narrow(&offered, &[TrafficSelector::any_ipv4(EVERY_IPV4)]), []);
+        assert_eq!(narrow(&offered, &[TrafficSelector::icmpv6(EVERY_IPV6, 146)]), []);
+    }
+
+    #[test]
+    fn covered_selectors_are_left_out() {
+        // RFC 7296 §2.9: the first of an offer may be the packet that caused it, within the second.
+        let specific = TrafficSelector::mobility_header(host(1), 5);
+        let all = TrafficSelector::any(host(1));
+        assert_eq!(narrow(&[specific, all], &[all]), [all]);
+        assert_eq!(narrow(&[all, specific], &[all]), [all]);
+    }
+
+    #[test]
+    fn an_answer_never_has_more_selectors_than_a_payload_holds() {
+        let some: Vec<_> =
+            (0..40_u16).map(|at| TrafficSelector::ports(EVERY_IPV6, 17, at * 100..=at * 100 + 50)).collect();
+        let hosts: Vec<_> = (0..40).map(|at| TrafficSelector::any(host(at))).collect();
+        let narrowed = narrow(&some, &hosts);
+        assert_eq!(narrowed.len(), MAX_SELECTORS);
+        assert!(TrafficSelectors::new(narrowed).write(&mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn two_address_families_in_one_selector_are_not_written() {
+        let mixed = TrafficSelector { end: Ipv4Addr::BROADCAST.into(), ..TrafficSelector::any(host(1)) };
+        assert!(TrafficSelectors::new(vec![mixed]).write(&mut Vec::new()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn an_intersection_is_covered_by_both(one in selector(), other in selector()) {
+            prop_assert!(one.covers(&one));
+            prop_assert_eq!(one.intersect(&other), other.intersect(&one));
+            if let Some(both) = one.intersect(&other) {
+                prop_assert!(one.covers(&both));
+                prop_assert!(other.covers(&both));
+            }
+        }
+
+        #[test]
+        fn what_is_narrowed_is_offered_and_allowed(
+            offered in prop::collection::vec(selector(), 0..6), allowed in prop::collection::vec(selector(), 0..6)
+        ) {
+            let narrowed = narrow(&offered, &allowed);
+            prop_assert!(all_covered(&narrowed, &offered));
+            prop_assert!(all_covered(&narrowed, &allowed));
+            for (offer, allow) in offered.iter().flat_map(|offer| allowed.iter().map(move |allow| (offer, allow))) {
+                if let Some(both) = offer.intersect(allow) {
+                    prop_assert!(narrowed.iter().any(|selector| selector.covers(&both)));
+                }
+            }
+        }
+    }
 }
