@@ -85,7 +85,8 @@ impl HomeAgent {
         self.cache.deadline().into_iter().chain(self.advertiser.deadline()).min()
     }
 
-    /// The bindings that stand, by home address.
+    /// The bindings that stand, by home address. One that the kernel is moving is shown as it was, and does not expire
+    /// before the kernel has answered.
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.cache.entries().filter_map(|(_, entry)| entry.binding())
     }

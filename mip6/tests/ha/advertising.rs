@@ -133,7 +133,7 @@ fn a_flood_of_solicitations_does_not_become_a_flood_of_advertisements() {
     for asking in 0..10_000_u32 {
         lab.agent.handle(
             lab.now,
-            Input::RouterSolicitation { source: Ipv6Addr::from_bits((0xfe80 << 112) | u128::from(asking) + 1) },
+            Input::RouterSolicitation { source: Ipv6Addr::from_bits((0xfe80 << 112) + u128::from(asking) + 1) },
         );
     }
     assert!(lab.agent.stats().router_advertisements - before <= 20);
@@ -142,7 +142,7 @@ fn a_flood_of_solicitations_does_not_become_a_flood_of_advertisements() {
         lab.now += Duration::from_micros(10);
         lab.agent.handle(
             lab.now,
-            Input::RouterSolicitation { source: Ipv6Addr::from_bits((0xfe80 << 112) | u128::from(asking) + 1) },
+            Input::RouterSolicitation { source: Ipv6Addr::from_bits((0xfe80 << 112) + u128::from(asking) + 1) },
         );
     }
     lab.pass(1000);
