@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 /// Direction of a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// To this host.
     In,
@@ -16,7 +17,7 @@ pub enum Direction {
 }
 
 /// Linux keeps a second policy data base beside the main one; both are applied (Mobile IPv6 uses it for HAO and RT2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PolicyType {
     /// IPsec.
     Main,
@@ -25,7 +26,7 @@ pub enum PolicyType {
 }
 
 /// IPv6 or IPv4 addresses with a prefix length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Net {
     /// The address; bits beyond the length do not count.
     pub address: IpAddr,
@@ -34,7 +35,7 @@ pub struct Net {
 }
 
 /// What a policy or an SA applies to. Ports are in host order; an ICMPv6 or Mobility Header type is a source "port".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Selector {
     /// Source.
     pub source: Net,
@@ -60,7 +61,7 @@ pub enum Mode {
 }
 
 /// The protocol that an SA or a template stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// 50.
     Esp,
@@ -88,7 +89,7 @@ pub struct Template {
 }
 
 /// What makes a policy the same policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PolicyKey {
     /// Main or sub.
     pub kind: PolicyType,
@@ -119,7 +120,7 @@ pub struct Policy {
 }
 
 /// What makes an SA the same SA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SaKey {
     /// Its protocol.
     pub protocol: Protocol,
@@ -189,7 +190,7 @@ pub struct Move {
 }
 
 /// An interface address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// On this interface.
     pub interface: u32,
@@ -202,7 +203,7 @@ pub struct Address {
 }
 
 /// A route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// To where (`::/0`: default).
     pub destination: (Ipv6Addr, u8),

@@ -13,6 +13,8 @@ pub mod mobility;
 mod socket;
 mod system;
 
+pub(crate) use system::watch;
+
 /// Puts what was being done before an I/O error; its kind stays.
 fn while_doing(doing: impl FnOnce() -> String) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", doing()))

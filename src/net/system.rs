@@ -89,8 +89,8 @@ fn set(socket: BorrowedFd<'_>, (level, name): (i32, i32), value: &[u8]) -> io::R
     unsafe_code,
     reason = "tokio trusts its caller that the descriptor stays open; its safe constructors are deprecated"
 )]
-pub(super) fn watch(socket: socket2::Socket) -> io::Result<AsyncFd<socket2::Socket>> {
-    // SAFETY: the socket owns its descriptor and moves into the `AsyncFd`. Nobody here takes it out or borrows it mutably, so it
+pub(crate) fn watch<S: AsRawFd>(socket: S) -> io::Result<AsyncFd<S>> {
+    // SAFETY: a socket owns its descriptor and moves into the `AsyncFd`. Nobody here takes it out or borrows it mutably, so it
     // is neither closed nor replaced before the `AsyncFd` is dropped.
     let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
     registered.map_err(io::Error::from)

@@ -1,0 +1,159 @@
+//! The peer authorization database: who may be whom, and which home addresses and selectors follow (RFC 4877 §7.1, §9, §10).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ike::action::{AddressRequest, ChildDecision, ChildOffer, ChildRequest, EspSuite, Lease, Lifetime};
+use ike::wire::{Identity, NotifyType, TrafficSelector, narrow};
+use mip6::address::{HomeAddress, HomeAgentAddress, Prefix};
+
+use super::child::{MOBILITY_HEADER, Purpose};
+
+/// A home agent's peer authorization database.
+#[derive(Debug)]
+pub struct Pad {
+    agent: HomeAgentAddress,
+    home_prefix: Prefix,
+    pool: Option<Prefix>,
+    fixed: BTreeMap<Identity, Vec<HomeAddress>>,
+    /// RFC 4877 §4.2: the temporary entries that tie an authenticated identity to the address it was given.
+    leases: BTreeMap<HomeAddress, Identity>,
+}
+
+impl Pad {
+    /// A data base of these entries: identity and its home addresses (none: one is assigned from the pool).
+    pub fn new(
+        agent: HomeAgentAddress,
+        home_prefix: Prefix,
+        pool: Option<Prefix>,
+        entries: impl IntoIterator<Item = (Identity, Vec<HomeAddress>)>,
+    ) -> Self {
+        Self { agent, home_prefix, pool, fixed: entries.into_iter().collect(), leases: BTreeMap::new() }
+    }
+
+    /// The authenticated owner of a home address, as far as it may use it now.
+    pub fn owner(&self, home_address: HomeAddress) -> Option<&Identity> {
+        let fixed = self.fixed.iter().find(|(_, addresses)| addresses.contains(&home_address)).map(|(who, _)| who);
+        fixed.or_else(|| self.leases.get(&home_address))
+    }
+
+    /// The home addresses of an authenticated identity: configured ones and the one it was given.
+    pub fn home_addresses(&self, identity: &Identity) -> Vec<HomeAddress> {
+        let leased = self.leases.iter().filter(|(_, who)| *who == identity).map(|(address, _)| *address);
+        self.fixed.get(identity).into_iter().flatten().copied().chain(leased).collect()
+    }
+
+    /// Grants an address to an authenticated identity (RFC 4877 §9). A suggestion of one of its own is honoured, any other is
+    /// answered with its own address; asking twice gives the same address.
+    ///
+    /// # Errors
+    /// In words, when there is none to give: INTERNAL_ADDRESS_FAILURE (RFC 4877 §9).
+    pub fn lease(&mut self, identity: &Identity, request: &AddressRequest) -> Result<Lease, String> {
+        let own = self.home_addresses(identity);
+        let suggested = request.suggestion.map(HomeAddress).filter(|address| own.contains(address));
+        let address = match suggested.or_else(|| own.first().copied()) {
+            Some(address) => address,
+            None => self.assign(identity, request.suggestion)?,
+        };
+        // RFC 4877 §9: the reply carries the address and the length of the home prefix.
+        Ok(Lease { address: address.0, prefix_len: self.home_prefix.length(), dns: Vec::new() })
+    }
+
+    fn assign(&mut self, identity: &Identity, suggestion: Option<Ipv6Addr>) -> Result<HomeAddress, String> {
+        let pool = self.pool.ok_or_else(|| format!("{identity} has no home address and there is no pool"))?;
+        let free = |pad: &Self, address: HomeAddress| {
+            // The subnet-router anycast address is nobody's (RFC 4291 §2.6.1).
+            address.0 != pool.address() && address.0 != pad.agent.0 && pad.owner(address).is_none()
+        };
+        let wish = suggestion.filter(|address| pool.contains(*address)).map(HomeAddress);
+        if let Some(address) = wish.filter(|address| free(self, *address)) {
+            self.leases.insert(address, identity.clone());
+            return Ok(address);
+        }
+        // As many tries as there are addresses taken, and one more, must meet a free one unless the pool is full.
+        let taken = self.leases.len() + self.fixed.values().map(Vec::len).sum::<usize>();
+        for offset in 1..=taken as u128 + 2 {
+            let address = HomeAddress(Ipv6Addr::from_bits(pool.address().to_bits().wrapping_add(offset)));
+            if !pool.contains(address.0) {
+                break;
+            }
+            if free(self, address) {
+                self.leases.insert(address, identity.clone());
+                return Ok(address);
+            }
+        }
+        Err(format!("the pool {pool} is exhausted"))
+    }
+
+    /// Gives an assigned address back. To be called when neither an IKE SA nor a binding uses it (RFC 5026 §9.2).
+    pub fn release(&mut self, home_address: HomeAddress) {
+        self.leases.remove(&home_address);
+    }
+
+    /// Judges a CHILD_SA that an authenticated identity asks for, and narrows it (RFC 4877 §10): the mobile node's side to its
+    /// home addresses, the rest to one of the four purposes. `wide` is the address just granted: with it, and only with it, the
+    /// mobile node's side may be wider than one address (RFC 4877 §9).
+    pub fn judge(
+        &self,
+        identity: &Identity,
+        offer: &ChildOffer,
+        lifetime: Lifetime,
+        suites: &[EspSuite],
+    ) -> ChildDecision {
+        let refuse = |reason: String| ChildDecision::Refuse { notify: NotifyType::TsUnacceptable, reason };
+        let own = self.home_addresses(identity);
+        let mut seen = Vec::new();
+        for home_address in &own {
+            for purpose in candidates(offer) {
+                // What is allowed, seen from the mobile node.
+                let (mobile, agent) = purpose.selectors(Some(*home_address), self.agent);
+                let (mobile, agent) = (lenient(*purpose, mobile), lenient(*purpose, agent));
+                let remote = narrow(&offer.remote_selectors, &mobile);
+                let local = narrow(&offer.local_selectors, &agent);
+                if !remote.is_empty() && !local.is_empty() {
+                    return ChildDecision::Accept(ChildRequest {
+                        local_selectors: local,
+                        remote_selectors: remote,
+                        transport: offer.transport,
+                        suites: suites.to_vec(),
+                        lifetime,
+                        tag: purpose.tag(),
+                    });
+                }
+            }
+            seen.push(home_address.to_string());
+        }
+        let asked: Vec<String> = offer.remote_selectors.iter().map(|s| format!("{}-{}", s.start, s.end)).collect();
+        refuse(format!("{identity} asked for {}, its home address is {}", asked.join(", "), seen.join(", ")))
+    }
+
+    /// The home address that a judged child is for.
+    pub fn home_address_of(child: &[TrafficSelector]) -> Option<HomeAddress> {
+        match child.first()?.start {
+            IpAddr::V6(address) => Some(HomeAddress(address)),
+            IpAddr::V4(_) => None,
+        }
+    }
+}
+
+/// What an offer can be for: a tunnel for nothing but the Mobility Header is the one for return routability, any other tunnel
+/// the one for payload.
+fn candidates(offer: &ChildOffer) -> &'static [Purpose] {
+    let signalling = offer.remote_selectors.iter().all(|selector| selector.protocol == MOBILITY_HEADER);
+    match (offer.transport, signalling) {
+        (true, _) => &[Purpose::Binding, Purpose::PrefixDiscovery],
+        (false, true) => &[Purpose::ReturnRoutability],
+        (false, false) => &[Purpose::Payload],
+    }
+}
+
+/// RFC 4877 §5: peers with coarser selectors ("all Mobility Header types", ends of 0x..ff, every type on both sides) have to
+/// be suited: the address and the protocol are narrowed, the types are taken as they come and checked again in user space.
+fn lenient(purpose: Purpose, mut selectors: Vec<TrafficSelector>) -> Vec<TrafficSelector> {
+    if purpose == Purpose::Binding {
+        for selector in &mut selectors {
+            (selector.start_port, selector.end_port) = (0, u16::MAX);
+        }
+    }
+    selectors
+}
