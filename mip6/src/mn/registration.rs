@@ -395,8 +395,8 @@ impl Registration {
             return None;
         }
         let prefix_discovery_necessary = acknowledgement.status == BindingStatus::PrefixDiscoveryNecessary;
-        // RFC 6275 §11.7.1, §11.7.3: well before the end. The quarter that is left holds seven transmissions of a binding of
-        // 420 s (1 + 2 + 4 + … + 32 s), so the loss of several does not end it; earlier would only be more traffic. With
+        // RFC 6275 §11.7.1, §11.7.3: well before the end. The quarter that is left of 420 s holds eight transmissions
+        // (0, 1, 3, 7, … 95 s), so the loss of several does not end the binding; earlier would only be more traffic. With
         // status 1 the next one should come after prefix discovery, so that has more time.
         let refresh = if prefix_discovery_necessary { remaining / 8 * 7 } else { remaining / 4 * 3 };
         // RFC 6275 §11.7.3: the home agent may ask for more frequent updates.
