@@ -265,3 +265,26 @@ fn a_lost_link_whose_address_ends_leaves_us_nowhere() {
         ]
     );
 }
+
+#[test]
+fn old_addresses_do_not_pile_up_however_often_routers_make_us_move() {
+    let mut host = Host::bound_with(|config| config.linger = secs(60));
+    let mut in_use = router_a();
+    let mut held = 1_usize;
+    for number in 0..20_u8 {
+        let next = TestRouter::new(0x20 + number, &format!("2001:db8:{:x}::", 0x20 + u16::from(number)));
+        host.advertise(WLAN, &next);
+        host.advertise(WLAN, &in_use.clone().with(|advertisement| advertisement.router_lifetime = 0));
+        in_use = next;
+        assert_eq!(host.care_of().router.address, in_use.address);
+        for action in host.take() {
+            match action {
+                MobileNodeAction::AddCareOf(_) => held += 1,
+                MobileNodeAction::RemoveCareOf(_) => held -= 1,
+                _ => (),
+            }
+        }
+        assert!(held <= 5, "the one in use and four old ones");
+    }
+    assert_eq!(held, 5);
+}
