@@ -73,7 +73,7 @@ impl Delete {
 }
 
 fn spis32(octets: &[u8]) -> Vec<u32> {
-    octets.as_chunks::<4>().0.iter().copied().map(u32::from_be_bytes).collect()
+    octets.chunks_exact(4).filter_map(|spi| spi.try_into().ok()).map(u32::from_be_bytes).collect()
 }
 
 fn write_spis(protocol: Protocol, spis: &[u32], out: &mut Vec<u8>) -> Result<(), WireError> {

@@ -127,7 +127,7 @@ impl Identification {
 
 /// RFC 7296 §3.5: no terminators in names; mail addresses may be UTF-8 (RFC 6532).
 fn text(data: &[u8]) -> Result<String, WireError> {
-    let text = str::from_utf8(data).map_err(|_| malformed("a name is not UTF-8"))?;
+    let text = std::str::from_utf8(data).map_err(|_| malformed("a name is not UTF-8"))?;
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err(malformed("a name is empty or has control characters"));
     }

@@ -47,7 +47,7 @@ pub use payload::{Payload, PayloadType, parse_chain, write_chain};
 pub use sa::{Proposal, Protocol, SecurityAssociation};
 pub use signature::{DigitalSignature, HashAlgorithm};
 pub use transform::{Attribute, EncryptionId, Esn, Group, IntegrityId, PrfId, Transform, TransformId};
-pub use ts::{TrafficSelector, TrafficSelectors, narrow};
+pub use ts::{EVERY_IPV4, EVERY_IPV6, TrafficSelector, TrafficSelectors, all_covered, narrow};
 pub use vendor::VendorId;
 
 /// Why octets are no IKEv2 message, or a value cannot be written as one.

@@ -108,7 +108,8 @@ impl Payload {
         }
     }
 
-    fn parse(kind: PayloadType, critical: bool, body: &[u8]) -> Result<Self, WireError> {
+    fn parse(raw: RawPayload<'_>) -> Result<Self, WireError> {
+        let RawPayload { kind, next, critical, body } = raw;
         Ok(match kind {
             PayloadType::Sa => Self::Sa(SecurityAssociation::parse(body)?),
             PayloadType::Ke => Self::Ke(KeyExchange::parse(body)?),
@@ -125,8 +126,7 @@ impl Payload {
             PayloadType::TsR => Self::TsR(TrafficSelectors::parse(body)?),
             PayloadType::Cp => Self::Cp(Configuration::parse(body)?),
             PayloadType::Eap => Self::Eap(Eap(body.to_vec())),
-            // The chain is what gives an SK payload its inner type; one that comes here has none.
-            PayloadType::Encrypted => return Err(MISPLACED),
+            PayloadType::Encrypted => Self::Encrypted(Encrypted { first: next, data: body.to_vec() }),
             PayloadType::None | PayloadType::Fragment | PayloadType::Other(_) => {
                 // RFC 7296 §2.5: an unknown payload is skipped, unless it is critical.
                 if critical {
@@ -159,9 +159,6 @@ impl Payload {
     }
 }
 
-const MISPLACED: WireError =
-    WireError::Malformed { payload: "SK", reason: "an encrypted payload inside an encrypted payload" };
-
 /// Parses a chain that starts with a payload of type `first` and fills all of `octets`.
 ///
 /// # Errors
@@ -173,10 +170,20 @@ pub fn parse_chain(first: PayloadType, octets: &[u8]) -> Result<Vec<Payload>, Wi
         if payloads.len() == MAX_PAYLOADS {
             return Err(WireError::TooMany("payloads"));
         }
-        payloads.push(match raw.kind {
-            PayloadType::Encrypted => Payload::Encrypted(Encrypted { first: raw.next, data: raw.body.to_vec() }),
-            kind => Payload::parse(kind, raw.critical, raw.body)?,
-        });
+        payloads.push(Payload::parse(raw)?);
+    }
+    Ok(payloads)
+}
+
+/// Parses the chain that was inside SK.
+///
+/// # Errors
+/// As [`parse_chain`], and if there is another SK in it.
+pub(crate) fn parse_inner_chain(first: PayloadType, octets: &[u8]) -> Result<Vec<Payload>, WireError> {
+    let payloads = parse_chain(first, octets)?;
+    // RFC 7296 §3.1: an SK payload is never inside another.
+    if matches!(payloads.last(), Some(Payload::Encrypted(_))) {
+        return Err(WireError::Malformed { payload: "SK", reason: "inside another" });
     }
     Ok(payloads)
 }
@@ -327,7 +334,7 @@ mod tests {
     fn nothing_follows_an_encrypted_payload() {
         let sk = Payload::Encrypted(Encrypted { first: PayloadType::IdI, data: vec![1] });
         let octets = hex("23000005 01");
-        assert_eq!(parse_chain(PayloadType::Encrypted, &octets).unwrap(), [sk.clone()]);
+        assert_eq!(parse_chain(PayloadType::Encrypted, &octets).unwrap(), std::slice::from_ref(&sk));
         assert_eq!(parse_chain(PayloadType::Encrypted, &hex("23000005 01 00000004")), Err(WireError::Length));
         let after = Payload::VendorId(VendorId(Vec::new()));
         assert!(matches!(write_chain(&[sk, after]), Err(WireError::Malformed { payload: "SK", .. })));

@@ -33,13 +33,14 @@ impl HashAlgorithm {
     /// Parses the data of a SIGNATURE_HASH_ALGORITHMS notification.
     ///
     /// # Errors
-    /// [`WireError::Length`] for an odd number of octets.
+    /// [`WireError::Truncated`] for an odd number of octets.
     pub fn parse_list(data: &[u8]) -> Result<Vec<Self>, WireError> {
-        let (codes, rest) = data.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(WireError::Length);
+        let mut reader = Reader::new(data);
+        let mut list = Vec::new();
+        while !reader.is_empty() {
+            list.push(Self::from_code(reader.u16()?));
         }
-        Ok(codes.iter().map(|code| Self::from_code(u16::from_be_bytes(*code))).collect())
+        Ok(list)
     }
 }
 
@@ -183,6 +184,6 @@ mod tests {
         let data = HashAlgorithm::write_list(&list);
         assert_eq!(data, hex("0002 0003 0005 0002"));
         assert_eq!(HashAlgorithm::parse_list(&data), Ok(list.to_vec()));
-        assert_eq!(HashAlgorithm::parse_list(&data[1..]), Err(WireError::Length));
+        assert_eq!(HashAlgorithm::parse_list(&data[1..]), Err(WireError::Truncated));
     }
 }

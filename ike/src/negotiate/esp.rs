@@ -1,0 +1,233 @@
+//! Algorithms of a CHILD_SA (RFC 7296 §2.7, §3.3, §1.3.1).
+
+use super::{has_types, integrity, no_proposal_chosen, offered};
+use crate::action::EspSuite;
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::wire::{
+    EncryptionId, Esn, Group, IntegrityId, NotifyType, Proposal, Protocol, SecurityAssociation, Transform, TransformId,
+};
+
+const ENCRYPTION: u8 = 1;
+const INTEGRITY: u8 = 3;
+const GROUP: u8 = 4;
+const ESN: u8 = 5;
+
+/// In which exchange a child is made: that decides what becomes of an offered key exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    /// IKE_AUTH: there is none, and an offered group is passed over (RFC 7296 §1.2).
+    IkeAuth,
+    /// CREATE_CHILD_SA with or without a KE payload.
+    CreateChild(Option<Group>),
+}
+
+/// What was agreed for a CHILD_SA.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) suite: EspSuite,
+    pub(crate) esn: bool,
+    /// The group of the child's own key exchange.
+    pub(crate) group: Option<Group>,
+    /// The peer's SPI: where it receives.
+    pub(crate) spi: u32,
+    number: u8,
+    transforms: Vec<Transform>,
+}
+
+impl Chosen {
+    /// RFC 7296 §3.3.6: one proposal with the offered number, one transform of each type, and our own SPI.
+    pub(crate) fn answer(&self, spi: u32) -> SecurityAssociation {
+        SecurityAssociation { proposals: vec![Proposal::esp(self.number, spi, self.transforms.clone())] }
+    }
+}
+
+fn ids(suite: EspSuite) -> (EncryptionId, u16, IntegrityId) {
+    match suite {
+        EspSuite::AesGcm16_256 => (EncryptionId::AesGcm16, 256, IntegrityId::None),
+        EspSuite::AesGcm16_128 => (EncryptionId::AesGcm16, 128, IntegrityId::None),
+        EspSuite::AesCbc256HmacSha256 => (EncryptionId::AesCbc, 256, IntegrityId::HmacSha256_128),
+    }
+}
+
+/// One proposal for each suite. RFC 7296 §3.3.2: both kinds of sequence numbers are offered, the extended ones first;
+/// §1.2: no group in IKE_AUTH, and none of our own in CREATE_CHILD_SA.
+pub(crate) fn offer(suites: &[EspSuite], spi: u32) -> SecurityAssociation {
+    let proposals = (1u8..).zip(suites).map(|(number, suite)| {
+        let (encryption, key_bits, integrity) = ids(*suite);
+        let mut transforms = vec![Transform::encryption(encryption, key_bits)];
+        if integrity != IntegrityId::None {
+            transforms.push(Transform::integrity(integrity));
+        }
+        transforms.extend([Transform::esn(Esn::Yes), Transform::esn(Esn::No)]);
+        Proposal::esp(number, spi, transforms)
+    });
+    SecurityAssociation { proposals: proposals.collect() }
+}
+
+/// The responder's choice, by the order of `suites`.
+pub(crate) fn choose(
+    config: &Config,
+    suites: &[EspSuite],
+    offer: &SecurityAssociation,
+    exchange: Exchange,
+) -> Result<Chosen, Fault> {
+    let mut wanted = None;
+    for suite in suites {
+        for proposal in &offer.proposals {
+            let Some(fit) = fit(proposal, *suite) else { continue };
+            match group(config, proposal, exchange) {
+                PfsChoice::Without => return Ok(fit),
+                PfsChoice::None(transform) => {
+                    return Ok(Chosen { transforms: [fit.transforms, vec![transform]].concat(), ..fit });
+                }
+                PfsChoice::With(group) => {
+                    let transforms = [fit.transforms, vec![Transform::group(group)]].concat();
+                    return Ok(Chosen { transforms, group: Some(group), ..fit });
+                }
+                PfsChoice::Ask(group) => wanted = wanted.or(Some(group)),
+                PfsChoice::Impossible => {}
+            }
+        }
+    }
+    match wanted {
+        // RFC 7296 §1.3: the group of the chosen proposal is not that of the KE payload.
+        Some(group) => Err(Fault::Peer {
+            notify: NotifyType::InvalidKePayload,
+            data: group.code().to_be_bytes().to_vec(),
+            reason: format!("the child's key exchange has to be with {group}"),
+        }),
+        None => Err(no_proposal_chosen("no acceptable algorithms for the child")),
+    }
+}
+
+/// RFC 7296 §3.3.6: the initiator checks that the answer is one of the suites that it offered.
+pub(crate) fn check(suites: &[EspSuite], answer: &SecurityAssociation) -> Result<Chosen, Fault> {
+    let [proposal] = answer.proposals.as_slice() else {
+        return Err(Fault::syntax("the answer has not just one proposal"));
+    };
+    let index = usize::from(proposal.number).checked_sub(1);
+    let chosen = index.and_then(|index| suites.get(index)).and_then(|suite| fit(proposal, *suite));
+    match chosen {
+        Some(chosen) if chosen.transforms.len() == proposal.transforms.len() => Ok(chosen),
+        _ => Err(no_proposal_chosen("the answer chooses algorithms that were not offered")),
+    }
+}
+
+fn fit(proposal: &Proposal, suite: EspSuite) -> Option<Chosen> {
+    // RFC 7296 §3.3.3: ESP needs encryption and a word on sequence numbers.
+    if proposal.protocol != Protocol::Esp
+        || !has_types(proposal, &[ENCRYPTION, ESN], &[ENCRYPTION, INTEGRITY, GROUP, ESN])
+    {
+        return None;
+    }
+    // RFC 4303 §2.1: zero is no SPI on the wire and values up to 255 are reserved.
+    let spi = proposal.spi32().filter(|spi| *spi > 255)?;
+    let (encryption, key_bits, integrity_id) = ids(suite);
+    let encryption = offered(proposal, &Transform::encryption(encryption, key_bits))?.clone();
+    let integrity = integrity(proposal, integrity_id)?;
+    let esn = [Esn::Yes, Esn::No].into_iter().find(|esn| offered(proposal, &Transform::esn(*esn)).is_some())?;
+    let mut transforms = vec![encryption];
+    transforms.extend(integrity);
+    transforms.push(Transform::esn(esn));
+    Some(Chosen { suite, esn: esn == Esn::Yes, group: None, spi, number: proposal.number, transforms })
+}
+
+/// What to do about the groups of a proposal.
+enum PfsChoice {
+    /// The proposal has none.
+    Without,
+    /// NONE is offered and taken.
+    None(Transform),
+    /// The KE payload's is offered and known.
+    With(Group),
+    /// This one could be used, but the KE payload is of another.
+    Ask(Group),
+    /// None is known.
+    Impossible,
+}
+
+fn group(config: &Config, proposal: &Proposal, exchange: Exchange) -> PfsChoice {
+    if !proposal.transforms.iter().any(|transform| matches!(transform.id, TransformId::Group(_))) {
+        return PfsChoice::Without;
+    }
+    let none = offered(proposal, &Transform::group(Group::None)).cloned();
+    let has = |group: Group| offered(proposal, &Transform::group(group)).is_some();
+    match exchange {
+        Exchange::IkeAuth => none.map_or(PfsChoice::Without, PfsChoice::None),
+        Exchange::CreateChild(ke) => {
+            let known = || super::ike::groups(config).map(|group| group.id()).filter(|group| has(*group));
+            if let Some(group) = known().find(|group| Some(*group) == ke) {
+                return PfsChoice::With(group);
+            }
+            // RFC 7296 §3.3.6: with NONE chosen the KE payload is ignored.
+            if let Some(none) = none {
+                return PfsChoice::None(none);
+            }
+            known().next().map_or(PfsChoice::Impossible, PfsChoice::Ask)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUITES: [EspSuite; 3] = [EspSuite::AesGcm16_256, EspSuite::AesGcm16_128, EspSuite::AesCbc256HmacSha256];
+
+    fn with_groups(groups: &[Group]) -> SecurityAssociation {
+        let mut offer = offer(&SUITES, 4096);
+        for proposal in &mut offer.proposals {
+            proposal.transforms.extend(groups.iter().map(|group| Transform::group(*group)));
+        }
+        offer
+    }
+
+    fn choose_with(groups: &[Group], exchange: Exchange) -> Result<Chosen, Fault> {
+        choose(&Config::default(), &SUITES, &with_groups(groups), exchange)
+    }
+
+    #[test]
+    fn each_of_our_offers_is_acceptable_to_us() {
+        for suite in SUITES {
+            let chosen = choose(&Config::default(), &[suite], &offer(&SUITES, 4096), Exchange::IkeAuth).unwrap();
+            assert_eq!((chosen.suite, chosen.spi, chosen.esn), (suite, 4096, true));
+            assert_eq!(check(&SUITES, &chosen.answer(5000)).unwrap().spi, 5000);
+        }
+    }
+
+    #[test]
+    fn a_group_in_ike_auth_is_passed_over_and_none_is_repeated() {
+        assert!(choose_with(&[Group::Modp2048], Exchange::IkeAuth).unwrap().group.is_none());
+        let chosen = choose_with(&[Group::P256, Group::None], Exchange::IkeAuth).unwrap();
+        assert!(chosen.transforms.contains(&Transform::group(Group::None)));
+    }
+
+    #[test]
+    fn the_group_of_the_ke_payload_is_taken_if_it_is_offered_and_known() {
+        let groups = [Group::Modp2048, Group::P256];
+        assert_eq!(choose_with(&groups, Exchange::CreateChild(Some(Group::P256))).unwrap().group, Some(Group::P256));
+        let (notify, data) = match choose_with(&groups, Exchange::CreateChild(Some(Group::Modp2048))) {
+            Err(Fault::Peer { notify, data, .. }) => (notify, data),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((notify, data), (NotifyType::InvalidKePayload, vec![0, 19]));
+        assert_eq!(
+            choose_with(&[Group::Modp2048], Exchange::CreateChild(Some(Group::Modp2048))).unwrap_err().notify().0,
+            NotifyType::NoProposalChosen
+        );
+    }
+
+    #[test]
+    fn a_proposal_without_a_word_on_sequence_numbers_is_passed_over() {
+        let mut offer = offer(&SUITES, 4096);
+        offer.proposals[0].transforms.retain(|transform| !matches!(transform.id, TransformId::Esn(_)));
+        let chosen = choose(&Config::default(), &SUITES, &offer, Exchange::IkeAuth).unwrap();
+        assert_eq!(chosen.suite, EspSuite::AesGcm16_128);
+    }
+
+    #[test]
+    fn a_reserved_spi_is_no_spi() {
+        assert!(choose(&Config::default(), &SUITES, &offer(&SUITES, 255), Exchange::IkeAuth).is_err());
+    }
+}

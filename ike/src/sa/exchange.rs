@@ -1,0 +1,83 @@
+//! What our own requests are for, and what waits to become a request.
+
+use std::time::Instant;
+
+use crate::action::{ChildId, ChildRequest};
+use crate::crypto::KeyPair;
+use crate::wire::{Group, Nonce};
+
+/// What an outstanding request is for: all that its answer needs.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// IKE_AUTH.
+    Auth,
+    /// A new child, or one that replaces another.
+    Child(ChildExchange),
+    /// The next generation of the IKE SA.
+    RekeyIke(IkeExchange),
+    /// A child's end.
+    DeleteChild(ChildId),
+    /// The end of a child that we do not want to have; its SPI is still taken.
+    DeleteSpi(u32),
+    /// The end of the IKE SA, or of one generation of it.
+    DeleteIke,
+    /// Is the peer there?
+    Liveness,
+}
+
+/// CREATE_CHILD_SA for a child.
+#[derive(Debug)]
+pub(crate) struct ChildExchange {
+    pub(crate) request: ChildRequest,
+    /// Our inbound SPI.
+    pub(crate) spi: u32,
+    pub(crate) nonce: Nonce,
+    pub(crate) replaces: Option<ChildId>,
+    pub(crate) attempt: u32,
+    /// RFC 7296 §2.8.1: what the peer made of the same old child meanwhile.
+    pub(crate) rival: Option<ChildRival>,
+}
+
+/// A child that the peer made to replace the one that we are replacing.
+#[derive(Clone, Debug)]
+pub(crate) struct ChildRival {
+    pub(crate) child: ChildId,
+    /// The lower of its two nonces.
+    pub(crate) lowest: Vec<u8>,
+}
+
+/// CREATE_CHILD_SA for the next generation.
+#[derive(Debug)]
+pub(crate) struct IkeExchange {
+    /// Our SPI of the next generation.
+    pub(crate) spi: u64,
+    pub(crate) nonce: Nonce,
+    pub(crate) key: Box<dyn KeyPair>,
+    pub(crate) attempt: u32,
+}
+
+/// Something to be done by a request of ours as soon as the window is free.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) work: Work,
+    /// RFC 7296 §2.25: not at once after TEMPORARY_FAILURE.
+    pub(crate) not_before: Instant,
+    pub(crate) attempt: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    CreateChild(ChildRequest),
+    RekeyChild(ChildId),
+    /// With this group, if the peer asked for it.
+    RekeyIke(Option<Group>),
+    DeleteChild(ChildId),
+    DeleteSpi(u32),
+    Liveness,
+    Close,
+}
+
+/// RFC 7296 §2.8.1: the lower of the two nonces of an exchange, octet by octet, a shorter prefix being lower.
+pub(crate) fn lowest(ours: &Nonce, theirs: &Nonce) -> Vec<u8> {
+    ours.as_bytes().min(theirs.as_bytes()).to_vec()
+}
