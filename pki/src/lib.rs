@@ -1,28 +1,26 @@
-//! Keys and certificates: decisions without I/O. The time, the files and the random numbers of a caller come as arguments.
+//! Keys and certificates: decisions without I/O.
+//!
+//! - [`issue`]: an authority of our own and the certificates that it issues
+//! - [`verify`]: whether a chain of certificates proves an identity
+//! - [`key`]: our private key, and signatures by it
+//! - [`signature`]: signatures by a peer's certificate
+//! - [`pem`]: certificates out of files
+//!
+//! Time is handed in. Randomness is the system's, as `ring` takes no other for making keys and signatures.
 
 #![forbid(unsafe_code)]
 
-mod identity;
-mod issue;
-mod key;
-mod verify;
+pub mod identity;
+pub mod issue;
+pub mod key;
+pub mod pem;
+pub mod signature;
+mod usage;
+pub mod verify;
 
 pub use identity::Identity;
 pub use issue::{Authority, IssueError, Issued, Validity};
-pub use key::{KeyError, PrivateKey, SignatureScheme};
-pub use verify::{VerifyError, authority_key_hash, verify, verify_signature};
-
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-
-/// The certificates of a PEM text, DER, in their order.
-///
-/// # Errors
-/// The text is no PEM, or holds no certificate.
-pub fn read_chain(pem: &[u8]) -> Result<Vec<Vec<u8>>, KeyError> {
-    let chain: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
-        .map(|certificate| certificate.map(|der| der.to_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|error| KeyError::Pem(error.to_string()))?;
-    if chain.is_empty() { Err(KeyError::Pem("there is no certificate in it".into())) } else { Ok(chain) }
-}
+pub use key::{KeyError, PrivateKey};
+pub use pem::{PemError, certificates};
+pub use signature::{Scheme, SignatureError, verify_signature};
+pub use verify::{Authorities, AuthorityError, VerifyError, verify};

@@ -1,164 +1,331 @@
-//! Whether a certificate chain vouches for an identity, and a signature is its holder's.
+//! Whether a chain of certificates proves an identity (RFC 5280 §6, RFC 4945).
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ring::digest;
-use rustls::crypto::ring::default_provider;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use webpki::{EndEntityCert, VerifiedPath, anchor_from_trusted_cert};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
 
-use crate::identity::{Identity, names_of};
-use crate::key::SignatureScheme;
+use crate::identity::{Identity, readable};
+use crate::usage::{self, ForIke};
 
-/// id-kp-ipsecIKE (RFC 4945 §5.1.3.12): 1.3.6.1.5.5.7.3.17.
-pub(crate) const IPSEC_IKE: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 3, 17];
-const ANY_EXTENDED_KEY_USAGE: [u64; 5] = [2, 5, 29, 37, 0];
+/// More certificates in one chain are not looked at: a stranger sends them. Paths have at most six authorities between.
+const MOST_CERTIFICATES: usize = 8;
 
-/// Why a certificate or a signature is not believed.
+/// Whom we trust.
+#[derive(Clone, Debug, Default)]
+pub struct Authorities {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// One for each of `anchors`.
+    facts: Vec<Facts>,
+    key_ids: Vec<[u8; 20]>,
+}
+
+/// What a trust anchor does not say about its certificate.
+#[derive(Clone, Debug)]
+struct Facts {
+    subject: String,
+    not_before: u64,
+    not_after: u64,
+    path_len: Option<u32>,
+}
+
+/// A certificate cannot be trusted as an authority.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    /// It cannot be read.
+    #[error("certificate {0} cannot be read: {1}")]
+    Unreadable(usize, String),
+    /// It says that it is none.
+    #[error("`{0}` is not an authority: its basicConstraints or its keyUsage do not let it issue certificates")]
+    NotAnAuthority(String),
+}
+
+impl Authorities {
+    /// Trusts these certificates (DER), whoever issued them.
+    ///
+    /// # Errors
+    /// One of them cannot be read (they are counted from 1), or is not one of an authority.
+    pub fn new<C: AsRef<[u8]>>(certificates: impl IntoIterator<Item = C>) -> Result<Self, AuthorityError> {
+        let mut all = Self::default();
+        for (index, certificate) in certificates.into_iter().enumerate() {
+            let der = CertificateDer::from(certificate.as_ref());
+            let unreadable = |why: String| AuthorityError::Unreadable(index + 1, why);
+            let anchor = anchor_from_trusted_cert(&der).map_err(|error| unreadable(error.to_string()))?;
+            let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| unreadable(error.to_string()))?;
+            let subject = readable(parsed.subject());
+            let constraints = parsed.basic_constraints().map_err(|error| unreadable(error.to_string()))?;
+            // RFC 5280 §6.1.4 (k), (n): also for the one on top, so that a peer's certificate is not taken for one.
+            let Some(constraints) = constraints.map(|extension| extension.value).filter(|found| found.ca) else {
+                return Err(AuthorityError::NotAnAuthority(subject));
+            };
+            if !usage::may_issue(&parsed).map_err(|error| unreadable(error.to_string()))? {
+                return Err(AuthorityError::NotAnAuthority(subject));
+            }
+            all.facts.push(Facts {
+                subject,
+                not_before: seconds(parsed.validity().not_before),
+                not_after: seconds(parsed.validity().not_after),
+                path_len: constraints.path_len_constraint,
+            });
+            all.key_ids.push(sha1(parsed.public_key().raw));
+            all.anchors.push(anchor.to_owned());
+        }
+        Ok(all)
+    }
+
+    /// The SHA-1 of each authority's SubjectPublicKeyInfo, as CERTREQ lists them (RFC 7296 §3.7).
+    #[must_use]
+    pub fn key_ids(&self) -> &[[u8; 20]] {
+        &self.key_ids
+    }
+
+    /// Whether nobody is trusted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.anchors.is_empty()
+    }
+
+    /// What is known about the certificates behind an anchor: several, if an authority was renewed with its key.
+    fn facts_of<'a>(&'a self, anchor: &'a TrustAnchor<'_>) -> impl Iterator<Item = &'a Facts> {
+        let same = |one: &&TrustAnchor<'_>| {
+            one.subject == anchor.subject && one.subject_public_key_info == anchor.subject_public_key_info
+        };
+        self.anchors.iter().zip(&self.facts).filter(move |(one, _)| same(one)).map(|(_, facts)| facts)
+    }
+}
+
+/// A chain does not prove the identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// No chain to a trusted authority, or a broken one.
-    #[error("the certificate of {subject} is not to be trusted: {reason}")]
-    Chain {
-        /// The subject of the end entity.
+    /// There is no certificate.
+    #[error("the peer sent no certificate")]
+    Empty,
+    /// More than eight.
+    #[error("the peer sent {0} certificates, more than are looked at")]
+    TooMany(usize),
+    /// It cannot be read.
+    #[error("a certificate of the peer cannot be read: {0}")]
+    Unreadable(String),
+    /// The chain ends at nobody that we trust.
+    #[error("the authority `{issuer}`, on which the certificate of `{subject}` rests, is not trusted")]
+    UnknownAuthority {
+        /// Of the peer.
         subject: String,
-        /// Why.
-        reason: String,
+        /// The last one in the chain.
+        issuer: String,
     },
-    /// A certificate for somebody else.
-    #[error("the certificate is for {found}, not for {wanted}")]
-    Identity {
-        /// Who was claimed.
-        wanted: String,
-        /// Who it is for.
-        found: String,
+    /// It was valid.
+    #[error("the certificate of `{subject}` expired at {not_after}")]
+    Expired {
+        /// Whose certificate, the peer's or that of an authority.
+        subject: String,
+        /// The last moment at which it was valid.
+        not_after: String,
     },
-    /// A certificate that is not to be used for this (RFC 4945 §5.1.3.2).
-    #[error("the certificate's key usage does not allow digital signatures")]
-    KeyUsage,
-    /// No certificate at all, or octets that are none.
-    #[error("these octets are no certificate")]
-    Malformed,
-    /// Not made by the certificate's key.
-    #[error("the signature is not by the key of the certificate")]
-    Signature,
+    /// It will be valid.
+    #[error("the certificate of `{subject}` is valid only from {not_before} on; is the clock right?")]
+    NotYetValid {
+        /// Whose certificate, the peer's or that of an authority.
+        subject: String,
+        /// The first moment at which it will be valid.
+        not_before: String,
+    },
+    /// The chain is good, but somebody else's.
+    #[error("the peer says that it is `{expected}`, but its certificate is for {}", names(found))]
+    WrongIdentity {
+        /// Who it has to be.
+        expected: Identity,
+        /// Whom the certificate is for.
+        found: Vec<Identity>,
+    },
+    /// ExtendedKeyUsage.
+    #[error("a certificate is not for IKE: its extendedKeyUsage has neither ipsecIKE nor any")]
+    ExtendedKeyUsage,
+    /// KeyUsage.
+    #[error(
+        "the certificate of `{0}` is not for signatures: its keyUsage has neither digitalSignature nor nonRepudiation"
+    )]
+    KeyUsage(String),
+    /// Somebody changed something, or has another key than the authority of the same name.
+    #[error("a signature in the chain of `{0}` is wrong")]
+    BadSignature(String),
+    /// An algorithm that is broken, weak or unknown.
+    #[error("a certificate in the chain of `{0}` is signed in a way that is not accepted")]
+    WeakSignature(String),
+    /// An authority may not vouch for this name.
+    #[error("an authority may not issue a certificate for `{0}`: its nameConstraints forbid it")]
+    NameConstraints(String),
+    /// Somebody issues who may not, or too far below.
+    #[error("a certificate in the chain of `{0}` is issued by one that may not issue it")]
+    NotAnAuthority(String),
+    /// The peer's certificate is one of an authority.
+    #[error("the certificate of `{0}` is one of an authority, not of a peer")]
+    AuthorityAsPeer(String),
+    /// Anything else.
+    #[error("the certificate of `{0}` cannot be accepted: {1}")]
+    Refused(String, String),
 }
 
-/// Verifies that `chain` (DER, end entity first) leads to one of the `authorities` (DER) at the time `now`, may be used for IKE,
-/// and carries `identity`.
+/// Whether `chain` (DER, the peer's certificate first, the others in any order) proves at `now` that the peer is
+/// `expected`, by `authorities`.
 ///
 /// # Errors
-/// Why it is not believed.
-pub fn verify(
-    chain: &[Vec<u8>],
-    authorities: &[Vec<u8>],
+/// It does not; the error says why.
+pub fn verify<C: AsRef<[u8]>>(
+    chain: &[C],
+    authorities: &Authorities,
     now: SystemTime,
-    identity: &Identity,
+    expected: &Identity,
 ) -> Result<(), VerifyError> {
-    let (first, intermediates) = chain.split_first().ok_or(VerifyError::Malformed)?;
-    let (_, certificate) = X509Certificate::from_der(first).map_err(|_| VerifyError::Malformed)?;
-    let refused = |error: webpki::Error| VerifyError::Chain {
-        subject: certificate.subject().to_string(),
-        reason: in_words(&error),
-    };
-    let der = CertificateDer::from(first.as_slice());
-    let end_entity = EndEntityCert::try_from(&der).map_err(refused)?;
-    let authorities: Vec<CertificateDer<'_>> =
-        authorities.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-    let anchors: Vec<TrustAnchor<'_>> =
-        authorities.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
-    let intermediates: Vec<CertificateDer<'_>> =
-        intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let algorithms = default_provider().signature_verification_algorithms;
-    end_entity
-        .verify_for_usage(
-            algorithms.all,
-            &anchors,
-            &intermediates,
-            UnixTime::since_unix_epoch(since_epoch),
-            IkePurpose,
-            None,
-            None,
-        )
-        .map_err(refused)?;
-    // RFC 4945 §5.1.3.2: if there is a key usage, digitalSignature or nonRepudiation is in it.
-    if let Ok(Some(usage)) = certificate.key_usage()
-        && !usage.value.digital_signature()
-        && !usage.value.non_repudiation()
-    {
-        return Err(VerifyError::KeyUsage);
+    if chain.len() > MOST_CERTIFICATES {
+        return Err(VerifyError::TooMany(chain.len()));
     }
-    if identity.is_carried_by(&certificate) {
+    let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_ref())).collect();
+    let (first, others) = chain.split_first().ok_or(VerifyError::Empty)?;
+    let end_entity = EndEntityCert::try_from(first).map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+    let (_, peer) = X509Certificate::from_der(first).map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+
+    let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO));
+    let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+    let of_authorities = |path: &VerifiedPath<'_>| authorities_fit(path, authorities, now);
+    end_entity
+        .verify_for_usage(algorithms.all, &authorities.anchors, others, now, ForIke, None, Some(&of_authorities))
+        .map_err(|error| explain(error, &peer, &chain, authorities))?;
+
+    let unreadable = |error: x509_parser::error::X509Error| VerifyError::Unreadable(error.to_string());
+    if !usage::may_sign(&peer).map_err(unreadable)? {
+        return Err(VerifyError::KeyUsage(readable(peer.subject())));
+    }
+    let found = Identity::all_of(&peer);
+    if found.iter().any(|held| held.matches(expected)) {
         Ok(())
     } else {
-        Err(VerifyError::Identity { wanted: identity.to_string(), found: names_of(&certificate) })
+        Err(VerifyError::WrongIdentity { expected: expected.clone(), found })
     }
 }
 
-/// Verifies a signature by the key of a certificate.
-///
-/// # Errors
-/// It is not by that key, or the key is of another kind than the scheme.
-pub fn verify_signature(
-    certificate: &[u8],
-    scheme: SignatureScheme,
-    octets: &[u8],
-    signature: &[u8],
-) -> Result<(), VerifyError> {
-    let der = CertificateDer::from(certificate);
-    let certificate = EndEntityCert::try_from(&der).map_err(|_| VerifyError::Malformed)?;
-    let algorithm = match scheme {
-        SignatureScheme::EcdsaP256Sha256 => webpki::ring::ECDSA_P256_SHA256,
-        SignatureScheme::EcdsaP384Sha384 => webpki::ring::ECDSA_P384_SHA384,
-        SignatureScheme::Ed25519 => webpki::ring::ED25519,
-        SignatureScheme::RsaPssSha256 => webpki::ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
-    };
-    certificate.verify_signature(algorithm, octets, signature).map_err(|_| VerifyError::Signature)
-}
-
-/// SHA-1 of an authority's SubjectPublicKeyInfo, as CERTREQ names it (RFC 7296 §3.7).
-///
-/// # Errors
-/// The octets are no certificate.
-pub fn authority_key_hash(certificate: &[u8]) -> Result<[u8; 20], VerifyError> {
-    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| VerifyError::Malformed)?;
-    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate.public_key().raw);
-    hash.as_ref().try_into().map_err(|_| VerifyError::Malformed)
-}
-
-/// RFC 4945 §5.1.3.12: no extended key usage at all, or one with ipsecIKE or anyExtendedKeyUsage.
-struct IkePurpose;
-
-impl ExtendedKeyUsageValidator for IkePurpose {
-    fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        let mut none = true;
-        for purpose in purposes {
-            none = false;
-            let purpose: Vec<usize> = purpose?.to_decoded_oid().into_iter().collect();
-            let is = |oid: &[u64]| purpose.iter().map(|arc| *arc as u64).eq(oid.iter().copied());
-            if is(&IPSEC_IKE) || is(&ANY_EXTENDED_KEY_USAGE) {
-                return Ok(());
-            }
+/// What the path building leaves open: the keyUsage of the authorities between, and time and depth of the one on top.
+fn authorities_fit(path: &VerifiedPath<'_>, authorities: &Authorities, now: UnixTime) -> Result<(), webpki::Error> {
+    for between in path.intermediate_certificates() {
+        let der = between.der();
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| webpki::Error::BadDer)?;
+        if !usage::may_issue(&parsed).map_err(|_| webpki::Error::MalformedExtensions)? {
+            return Err(webpki::Error::EndEntityUsedAsCa);
         }
-        if none {
-            Ok(())
+    }
+    let depth = path.intermediate_certificates().count();
+    let fits = |facts: &Facts| {
+        if now.as_secs() < facts.not_before {
+            Err(webpki::Error::CertNotValidYet { time: now, not_before: unix(facts.not_before) })
+        } else if now.as_secs() > facts.not_after {
+            Err(webpki::Error::CertExpired { time: now, not_after: unix(facts.not_after) })
+        } else if facts.path_len.is_some_and(|most| usize::try_from(most).is_ok_and(|most| depth > most)) {
+            Err(webpki::Error::PathLenConstraintViolated)
         } else {
-            Err(webpki::Error::RequiredEkuNotFoundContext(webpki::RequiredEkuNotFoundContext {
-                required: webpki::KeyUsage::client_auth(),
-                present: Vec::new(),
-            }))
+            Ok(())
         }
+    };
+    let mut result = Err(webpki::Error::UnknownIssuer);
+    for facts in authorities.facts_of(path.anchor()) {
+        result = fits(facts);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn explain(
+    error: webpki::Error,
+    peer: &X509Certificate<'_>,
+    chain: &[CertificateDer<'_>],
+    authorities: &Authorities,
+) -> VerifyError {
+    use webpki::Error;
+    let subject = readable(peer.subject());
+    match error {
+        Error::UnknownIssuer => VerifyError::UnknownAuthority { subject, issuer: last_issuer(peer, chain) },
+        Error::CertExpired { not_after, .. } => VerifyError::Expired {
+            subject: whose(chain, authorities, |_, until| until == not_after.as_secs()).unwrap_or(subject),
+            not_after: moment(UNIX_EPOCH + Duration::from_secs(not_after.as_secs())),
+        },
+        Error::CertNotValidYet { not_before, .. } => VerifyError::NotYetValid {
+            subject: whose(chain, authorities, |from, _| from == not_before.as_secs()).unwrap_or(subject),
+            not_before: moment(UNIX_EPOCH + Duration::from_secs(not_before.as_secs())),
+        },
+        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => VerifyError::ExtendedKeyUsage,
+        Error::InvalidSignatureForPublicKey
+        | Error::SignatureAlgorithmMismatch
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => VerifyError::BadSignature(subject),
+        Error::UnsupportedSignatureAlgorithmContext(_) => VerifyError::WeakSignature(subject),
+        Error::NameConstraintViolation => VerifyError::NameConstraints(subject),
+        Error::EndEntityUsedAsCa | Error::PathLenConstraintViolated => VerifyError::NotAnAuthority(subject),
+        Error::CaUsedAsEndEntity => VerifyError::AuthorityAsPeer(subject),
+        Error::BadDer | Error::BadDerTime | Error::MalformedExtensions | Error::TrailingData(_) => {
+            VerifyError::Unreadable(error.to_string())
+        }
+        other => VerifyError::Refused(subject, other.to_string()),
     }
 }
 
-fn in_words(error: &webpki::Error) -> String {
-    match error {
-        webpki::Error::UnknownIssuer => "its authority is unknown here".into(),
-        webpki::Error::CertExpired { .. } => "it has expired".into(),
-        webpki::Error::CertNotValidYet { .. } => "it is not valid yet".into(),
-        webpki::Error::RequiredEkuNotFoundContext(_) => "its extended key usage does not include IKE".into(),
-        other => other.to_string(),
+/// Goes up from the peer as far as the chain leads.
+fn last_issuer(peer: &X509Certificate<'_>, chain: &[CertificateDer<'_>]) -> String {
+    let parsed: Vec<_> =
+        chain.iter().filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, parsed)| parsed).collect();
+    let mut issuer = peer.issuer();
+    // No path is longer than the chain, which may go in circles.
+    for _ in &parsed {
+        match parsed.iter().find(|one| one.subject() == issuer) {
+            Some(above) => issuer = above.issuer(),
+            None => break,
+        }
+    }
+    readable(issuer)
+}
+
+/// The subject of the certificate with such a time of validity.
+fn whose(chain: &[CertificateDer<'_>], authorities: &Authorities, is_it: impl Fn(u64, u64) -> bool) -> Option<String> {
+    let mut sent = chain.iter().filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, parsed)| parsed);
+    sent.find(|one| is_it(seconds(one.validity().not_before), seconds(one.validity().not_after)))
+        .map(|one| readable(one.subject()))
+        .or_else(|| {
+            let mut trusted = authorities.facts.iter();
+            trusted.find(|facts| is_it(facts.not_before, facts.not_after)).map(|facts| facts.subject.clone())
+        })
+}
+
+fn names(found: &[Identity]) -> String {
+    match found {
+        [] => "nobody".to_owned(),
+        found => found.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn sha1(octets: &[u8]) -> [u8; 20] {
+    let mut hash = [0; 20];
+    let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, octets);
+    hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
+
+fn unix(seconds: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
+/// Seconds since 1970; what is earlier counts as then.
+fn seconds(time: ASN1Time) -> u64 {
+    u64::try_from(time.timestamp()).unwrap_or(0)
+}
+
+/// A time for people.
+pub(crate) fn moment(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    match i64::try_from(seconds).ok().and_then(|seconds| ASN1Time::from_timestamp(seconds).ok()) {
+        Some(time) => time.to_string(),
+        None => format!("{seconds} seconds after 1970"),
     }
 }
