@@ -81,6 +81,12 @@ fn on_a_bare_link(test: impl AsyncFnOnce(Host, Host) + Send + 'static) {
             host.ip("link set eth0 addrgenmode none");
             host.ip("link set eth0 up");
         }
+        // The kernel takes the link up a moment later; until then it swallows what is sent.
+        for host in [&a, &b] {
+            while !host.ip_says("link show eth0").contains("state UP") {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test(a, b));
     };
@@ -193,9 +199,11 @@ fn ike_passes_where_a_policy_blocks_everything() {
     between_two_hosts(async |a, b| {
         for host in [&a, &b] {
             for direction in ["in", "out"] {
-                host.ip(&format!("xfrm policy add dir {direction} priority 1000 action block"));
+                host.ip(&format!("xfrm policy add src ::/0 dst ::/0 dir {direction} priority 1000 action block"));
                 for kind in [135, 136] {
-                    host.ip(&format!("xfrm policy add proto ipv6-icmp type {kind} dir {direction} priority 1"));
+                    host.ip(&format!(
+                        "xfrm policy add src ::/0 dst ::/0 proto ipv6-icmp type {kind} dir {direction} priority 1"
+                    ));
                 }
             }
         }
@@ -466,7 +474,7 @@ fn a_probe_from_an_interface_without_addresses_is_answered_by_the_owner() {
 #[test]
 fn a_probe_passes_where_a_policy_blocks_everything() {
     on_a_bare_link(async |a, b| {
-        a.ip("xfrm policy add dir out priority 1000 action block");
+        a.ip("xfrm policy add src ::/0 dst ::/0 dir out priority 1000 action block");
         let (eth0_a, eth0_b) = (a.eth0(), b.eth0());
         let prober = a.within(|| Icmp6Socket::open(&[])).unwrap();
         let listener = b.within(|| Icmp6Socket::open(&[icmp6::NEIGHBOUR_SOLICITATION])).unwrap();
