@@ -49,7 +49,7 @@ pub(super) fn decapsulate_esp(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, UDP_ENCAP, &UDP_ENCAP_ESPINUDP.to_ne_bytes())
 }
 
-/// Let this socket's datagrams pass in both directions whatever the policies say (RFC 7296 §1: IKE is never protected by its own SAs).
+/// Let this socket's datagrams pass in both directions whatever the policies say (RFC 4301 §4.4.1: IKE has to be let past).
 pub(super) fn bypass_policies(socket: BorrowedFd<'_>) -> io::Result<()> {
     // The option is understood by the module that serves this protocol, which is loaded when somebody opens it.
     socket2::Socket::new(
