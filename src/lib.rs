@@ -4,3 +4,4 @@ pub mod kernel;
 pub mod lab;
 pub mod net;
 pub mod rfc4877;
+pub mod telemetry;

@@ -99,7 +99,7 @@ impl Icmp6Socket {
             socket.set_multicast_loop_v6(false)?;
             match system::bypass_policies(socket.as_fd()) {
                 // A kernel without IPsec has no policies that could block.
-                Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)) => {}
                 result => result?,
             }
             Socket::new(socket)

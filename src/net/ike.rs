@@ -108,7 +108,7 @@ fn bound(port: u16) -> io::Result<socket2::Socket> {
     socket.set_only_v6(true)?;
     socket::enlarge_buffers(&socket, BUFFER)?;
     system::tell(socket.as_fd(), Tell::PacketInfo)?;
-    // RFC 7296 §1: IKE sets the protection up and so cannot wait for it, whatever policies block.
+    // RFC 4301 §4.4.1: policies hold for IKE too unless one lets it past; it sets the protection up and cannot wait for it.
     system::bypass_policies(socket.as_fd()).map_err(while_doing(|| {
         "the kernel refuses IPsec policies of a socket (IPV6_XFRM_POLICY, built with CONFIG_XFRM)".into()
     }))?;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
+use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -48,8 +49,14 @@ pub(super) fn decapsulate_esp(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, UDP_ENCAP, &UDP_ENCAP_ESPINUDP.to_ne_bytes())
 }
 
-/// Let this socket's datagrams pass in both directions whatever the policies say (RFC 7296 §1: IKE is never protected by its own SAs).
+/// Let this socket's datagrams pass in both directions whatever the policies say (RFC 4301 §4.4.1: IKE has to be let past).
 pub(super) fn bypass_policies(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // The option is understood by the module that serves this protocol, which is loaded when somebody opens it.
+    socket2::Socket::new(
+        Domain::from(libc::AF_NETLINK),
+        Type::RAW.cloexec(),
+        Some(Protocol::from(libc::NETLINK_XFRM)),
+    )?;
     let [family_low, family_high] = u16::try_from(libc::AF_INET6).unwrap_or_default().to_ne_bytes();
     for direction in [0, 1] {
         // All zero but for family and direction: any address, any protocol, action "allow", no template.
