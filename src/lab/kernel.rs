@@ -8,7 +8,14 @@ use std::process::Command;
 use super::guest::LabError;
 
 /// What the kernel must have been built with to stand in for a guest of its own version.
-const NEEDED: [&str; 3] = ["CONFIG_INET6_ESP", "CONFIG_IPV6_MIP6", "CONFIG_XFRM_MIGRATE"];
+const NEEDED: [&str; 6] = [
+    "CONFIG_INET6_ESP",
+    "CONFIG_IPV6_MIP6",
+    "CONFIG_XFRM_MIGRATE",
+    "CONFIG_BRIDGE",
+    "CONFIG_VETH",
+    "CONFIG_NET_SCH_NETEM",
+];
 
 /// A kernel to run something on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
