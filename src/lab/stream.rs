@@ -48,7 +48,8 @@ impl StreamReport {
     #[must_use]
     pub fn alive(&self, now: SystemTime, within: Duration) -> bool {
         let moves = |direction: &DirectionReport| {
-            direction.failure.is_none() && now.duration_since(direction.last).is_ok_and(|silence| silence <= within)
+            // What came after `now` was read is no silence at all.
+            direction.failure.is_none() && now.duration_since(direction.last).unwrap_or_default() <= within
         };
         moves(&self.up) && moves(&self.down)
     }
@@ -198,4 +199,25 @@ fn read(mut stream: TcpStream, arrivals: &Shared, stop: &AtomicBool) {
 /// A time-out of ours, not the connection's own (ETIMEDOUT), which is its end.
 fn is_only_late(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_direction_is_alive_if_it_moved_lately_or_after_the_question() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let report = |last| {
+            let direction = DirectionReport { octets: 1, last: at(last), longest_stall: Duration::ZERO, failure: None };
+            StreamReport { up: direction.clone(), down: direction }
+        };
+        let within = Duration::from_secs(2);
+        assert!(report(9).alive(at(10), within));
+        assert!(report(11).alive(at(10), within));
+        assert!(!report(7).alive(at(10), within));
+        let mut ended = report(10);
+        ended.down.failure = Some("the stream ended".to_owned());
+        assert!(!ended.alive(at(10), within));
+    }
 }
