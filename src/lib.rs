@@ -1,5 +1,7 @@
 //! Homeward joins an IKEv2 daemon with a Mobile IPv6 stack in one process, as RFC 4877 describes.
 
+pub mod cli;
+pub mod daemon;
 pub mod kernel;
 pub mod lab;
 pub mod net;

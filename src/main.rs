@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The command line of Homeward.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    homeward::cli::main()
+}

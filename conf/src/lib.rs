@@ -4,6 +4,8 @@
 //! Nothing here touches the disk: files with shared secrets are read through the function that the caller gives, and
 //! the files whose permissions matter come back as a list ([`Loaded::secrets`]) for the caller to look at.
 
+#![forbid(unsafe_code)]
+
 mod check;
 mod diagnostic;
 pub mod model;

@@ -35,9 +35,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
 pub(crate) fn written(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match duration.subsec_millis() {
-        0 if seconds >= 86_400 && seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
-        0 if seconds >= 3600 && seconds % 3600 == 0 => format!("{}h", seconds / 3600),
-        0 if seconds >= 60 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        0 if seconds >= 86_400 && seconds.is_multiple_of(86_400) => format!("{}d", seconds / 86_400),
+        0 if seconds >= 3600 && seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        0 if seconds >= 60 && seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
         0 => format!("{seconds}s"),
         _ => format!("{}ms", duration.as_millis()),
     }

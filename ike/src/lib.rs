@@ -4,6 +4,8 @@
 //! drained before the next input. [`Engine::deadline`] says when [`Input::Timeout`] is due. One engine is single-threaded
 //! and owns all of its IKE SAs; the same inputs, times and random octets lead to the same actions.
 
+#![forbid(unsafe_code)]
+
 pub mod action;
 mod auth;
 mod config;

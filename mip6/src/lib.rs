@@ -1,5 +1,7 @@
 //! Mobile IPv6 (RFC 6275): bytes in, actions out. Knows nothing of IKE, the kernel or an async runtime.
 
+#![forbid(unsafe_code)]
+
 pub mod action;
 pub mod address;
 pub mod entropy;

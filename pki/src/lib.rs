@@ -1,7 +1,7 @@
 //! Keys and certificates: decisions without I/O.
 //!
 //! - [`issue`]: an authority of our own and the certificates that it issues
-//! - [`verify`]: whether a chain of certificates proves an identity
+//! - [`mod@verify`]: whether a chain of certificates proves an identity
 //! - [`key`]: our private key, and signatures by it
 //! - [`signature`]: signatures by a peer's certificate
 //! - [`pem`]: certificates out of files

@@ -32,16 +32,12 @@ impl Context<'_, '_> {
         let interface = self.needed(table.interface, value::interface);
         let address = self.needed(table.address, value::address);
         let prefix = self.needed(table.prefix, value::net).map(|(_, prefix)| prefix);
-        if let (Some((at, address)), Some(prefix)) = (&address, prefix) {
-            if !value::holds(prefix, *address) {
-                let Net { address: first, len } = prefix;
-                let message = format!("the home agent's address is outside of its prefix {first}/{len}");
-                self.notes.error(
-                    at.clone(),
-                    message,
-                    "write an address that begins with the prefix, or correct `prefix`",
-                );
-            }
+        if let (Some((at, address)), Some(prefix)) = (&address, prefix)
+            && !value::holds(prefix, *address)
+        {
+            let Net { address: first, len } = prefix;
+            let message = format!("the home agent's address is outside of its prefix {first}/{len}");
+            self.notes.error(at.clone(), message, "write an address that begins with the prefix, or correct `prefix`");
         }
         let has_pool = !table.pool.is_absent();
         let address = address.map(|(_, address)| address);

@@ -73,19 +73,19 @@ impl Context<'_, '_> {
         own: Option<&Identity>,
     ) -> Option<HomeAgentEntry> {
         let address = self.needed(table.address, value::address);
-        if let (Some((at, address)), Some(prefix)) = (&address, home_prefix) {
-            if !value::holds(prefix, *address) {
-                let Net { address: first, len } = prefix;
-                let message = format!("the home agent's address is outside of the home prefix {first}/{len}");
-                self.notes.warning(at.clone(), message, "correct one of the two, unless its link has several prefixes");
-            }
+        if let (Some((at, address)), Some(prefix)) = (&address, home_prefix)
+            && !value::holds(prefix, *address)
+        {
+            let Net { address: first, len } = prefix;
+            let message = format!("the home agent's address is outside of the home prefix {first}/{len}");
+            self.notes.warning(at.clone(), message, "correct one of the two, unless its link has several prefixes");
         }
         let identity = self.needed(table.id, value::identity);
-        if let (Some((at, identity)), Some(own)) = (&identity, own) {
-            if value::folded(identity) == value::folded(own) {
-                let help = "write the identity that the home agent has in its own file";
-                self.notes.error(at.clone(), "this is the mobile node's own identity", help);
-            }
+        if let (Some((at, identity)), Some(own)) = (&identity, own)
+            && value::folded(identity) == value::folded(own)
+        {
+            let help = "write the identity that the home agent has in its own file";
+            self.notes.error(at.clone(), "this is the mobile node's own identity", help);
         }
         let authentication = self.authentication(table.authentication, table.psk_file);
         Some(HomeAgentEntry { address: address?.1, identity: identity?.1, authentication: authentication? })

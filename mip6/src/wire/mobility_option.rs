@@ -210,7 +210,7 @@ mod tests {
         let options = vec![MobilityOption::Other { kind: 200, data: vec![0; 255] }; 20];
         let mut message = vec![0; 12];
         MobilityOption::write_all(&options, &mut message);
-        assert!(message.len() <= LONGEST && message.len() % 8 == 0, "{}", message.len());
+        assert!(message.len() <= LONGEST && message.len().is_multiple_of(8), "{}", message.len());
         assert_eq!(MobilityOption::parse_all(&message[12..]).unwrap().len(), 7);
     }
 }

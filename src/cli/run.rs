@@ -1,0 +1,42 @@
+//! `homeward run`: the process itself.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use conf::model::Model;
+
+/// Runs as the configuration says, until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting, ready to be printed.
+pub(super) fn run(path: &Path) -> Result<(), String> {
+    let model = load(path)?;
+    if !nix::unistd::geteuid().is_root() {
+        return Err("this needs root: it sets addresses, routes, policies and keys in the kernel".into());
+    }
+    crate::telemetry::init(model.log.level, model.log.format).map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(crate::daemon::run(model))
+}
+
+/// Reads and checks a configuration file and the permissions of the files with secrets that it names; warnings go to
+/// standard error.
+///
+/// # Errors
+/// The diagnostics, ready to be printed.
+pub(super) fn load(path: &Path) -> Result<Model, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let loaded = conf::load(path, &text, &mut |file| fs::read(file)).map_err(|errors| errors.to_string())?;
+    let warnings = loaded.warnings.to_string();
+    if !warnings.is_empty() {
+        eprintln!("{warnings}");
+    }
+    for secret in &loaded.secrets {
+        let mode = fs::metadata(&secret.path).map_err(|error| format!("{}: {error}", secret.path.display()))?;
+        if let Some(diagnostic) = secret.check(mode.permissions().mode()) {
+            return Err(diagnostic.to_string());
+        }
+    }
+    Ok(loaded.model)
+}

@@ -1,0 +1,122 @@
+//! Our keys and certificates, and the authorities that we trust, as read from the files that the configuration names.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use conf::model::{CertificateFiles, Model};
+use ike::action::{KeyHandle, LocalAuth, RemoteAuth, SignatureScheme};
+use ike::wire::Identity;
+
+/// There is one key.
+const KEY: KeyHandle = KeyHandle(0);
+
+/// Our certificate and its key.
+struct Own {
+    chain: Vec<Vec<u8>>,
+    key: pki::PrivateKey,
+}
+
+/// What we prove our identity with, and whom we believe.
+#[derive(Default)]
+pub(super) struct Credentials {
+    own: Option<Own>,
+    authorities: pki::Authorities,
+}
+
+impl Credentials {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Name the file and what is wrong with it.
+    pub(super) fn read(model: &Model) -> Result<Self, String> {
+        let own = model.certificate.as_ref().map(own).transpose()?;
+        let mut authorities = Vec::new();
+        for path in &model.authorities {
+            authorities.extend(chain(path)?);
+        }
+        let authorities = pki::Authorities::new(&authorities).map_err(|error| error.to_string())?;
+        Ok(Self { own, authorities })
+    }
+
+    /// How we prove our identity by certificate.
+    pub(super) fn local(&self) -> LocalAuth {
+        let (chain, schemes) = match &self.own {
+            Some(own) => (own.chain.clone(), own.key.schemes().iter().copied().map(to_ike).collect()),
+            None => (Vec::new(), Vec::new()),
+        };
+        LocalAuth::Certificate { chain, key: KEY, schemes }
+    }
+
+    /// How a peer proves its identity by certificate.
+    pub(super) fn remote(&self) -> RemoteAuth {
+        RemoteAuth::Certificate { authorities: self.authorities.key_ids().to_vec() }
+    }
+
+    /// Signs with our key.
+    pub(super) fn sign(&self, _: KeyHandle, scheme: SignatureScheme, octets: &[u8]) -> Result<Vec<u8>, String> {
+        let own = self.own.as_ref().ok_or("we have no certificate")?;
+        own.key.sign(to_pki(scheme), octets).map_err(|error| error.to_string())
+    }
+
+    /// Judges a peer's chain and signature.
+    pub(super) fn verify(
+        &self,
+        identity: &Identity,
+        chain: &[Vec<u8>],
+        scheme: SignatureScheme,
+        octets: &[u8],
+        signature: &[u8],
+    ) -> Result<(), String> {
+        let identity = name(identity).ok_or_else(|| format!("{identity} cannot stand in a certificate"))?;
+        let end_entity = chain.first().ok_or("no certificate came with the signature")?;
+        pki::verify(chain, &self.authorities, SystemTime::now(), &identity).map_err(|error| error.to_string())?;
+        pki::verify_signature(end_entity, to_pki(scheme), octets, signature).map_err(|error| error.to_string())
+    }
+}
+
+fn own(files: &CertificateFiles) -> Result<Own, String> {
+    let at = |path: &Path| format!("{}: ", path.display());
+    let chain = chain(&files.chain)?;
+    let text = zeroize::Zeroizing::new(fs::read(&files.key).map_err(|e| at(&files.key) + &e.to_string())?);
+    let key = pki::PrivateKey::from_pem(&text).map_err(|error| at(&files.key) + &error.to_string())?;
+    let first = chain.first().map(Vec::as_slice).unwrap_or_default();
+    if !key.belongs_to(first).map_err(|error| at(&files.chain) + &error.to_string())? {
+        return Err(at(&files.key) + &format!("this is not the key of the certificate in {}", files.chain.display()));
+    }
+    Ok(Own { chain, key })
+}
+
+fn chain(path: &Path) -> Result<Vec<Vec<u8>>, String> {
+    let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    pki::certificates(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn name(identity: &Identity) -> Option<pki::Identity> {
+    Some(match identity {
+        Identity::Ipv4(address) => pki::Identity::Ipv4(*address),
+        Identity::Ipv6(address) => pki::Identity::Ipv6(*address),
+        Identity::Fqdn(name) => pki::Identity::Fqdn(name.clone()),
+        Identity::Rfc822(name) => pki::Identity::Email(name.clone()),
+        Identity::DerAsn1Dn(name) => pki::Identity::Dn(name.clone()),
+        Identity::KeyId(_) | Identity::Other { .. } => return None,
+    })
+}
+
+fn to_pki(scheme: SignatureScheme) -> pki::Scheme {
+    match scheme {
+        SignatureScheme::EcdsaP256Sha256 => pki::Scheme::EcdsaP256Sha256,
+        SignatureScheme::EcdsaP384Sha384 => pki::Scheme::EcdsaP384Sha384,
+        SignatureScheme::Ed25519 => pki::Scheme::Ed25519,
+        SignatureScheme::RsaPssSha256 => pki::Scheme::RsaPssSha256,
+    }
+}
+
+fn to_ike(scheme: pki::Scheme) -> SignatureScheme {
+    match scheme {
+        pki::Scheme::EcdsaP256Sha256 => SignatureScheme::EcdsaP256Sha256,
+        pki::Scheme::EcdsaP384Sha384 => SignatureScheme::EcdsaP384Sha384,
+        pki::Scheme::Ed25519 => SignatureScheme::Ed25519,
+        pki::Scheme::RsaPssSha256 => SignatureScheme::RsaPssSha256,
+    }
+}

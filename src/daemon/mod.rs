@@ -1,0 +1,302 @@
+//! The process: one event loop that hands everything that happens to the node and does what the node wants.
+
+mod build;
+mod credentials;
+pub mod home_agent;
+pub mod mobile_node;
+pub mod shell;
+mod world;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ike::action::Endpoints;
+use mip6::action::{HomeAgentInput, Interface, MobileNodeInput};
+use mip6::address::CareOfAddress;
+use mip6::wire::{Icmp6Message, NeighbourAdvertisement, NeighbourOption, RouterSolicitation, icmp6_type};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep_until;
+use tracing::{info, warn};
+
+use crate::kernel::event::{Events, Link};
+use crate::net::icmp6;
+use crate::net::mobility;
+use conf::model::Model;
+use credentials::Credentials;
+use home_agent::HomeAgent;
+use mobile_node::MobileNode;
+use world::World;
+
+/// How long a node that was told to stop may take for its farewells.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Runs until it is told to stop (SIGTERM, SIGINT), and leaves the kernel as it was.
+///
+/// # Errors
+/// What keeps it from starting, in words for an operator.
+pub async fn run(model: Model) -> Result<(), String> {
+    let credentials = Arc::new(Credentials::read(&model)?);
+    let mut world = World::open(&model, credentials.clone())?;
+    let mut events = Events::open().map_err(|error| format!("cannot listen to the kernel's events: {error}"))?;
+    let mut signals = Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let mut node = build::node(model, &credentials, &world)?;
+    let started = node.start(&mut world).map_err(|failure| failure.to_string());
+    if let Err(message) = started {
+        world.restore();
+        return Err(message);
+    }
+    info!(event = "started");
+    for link in world.links() {
+        node.link(&link, &mut world);
+    }
+    let result = serve(&mut node, &mut world, &mut events, &mut signals).await;
+    world.restore();
+    info!(event = "stopped");
+    result.map_err(|error| error.to_string())
+}
+
+async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals: &mut Signals) -> io::Result<()> {
+    let mut stop_at: Option<Instant> = None;
+    let (ike, mobility, icmp6) = world.sockets();
+    loop {
+        if node.finished() || stop_at.is_some_and(|at| at <= Instant::now()) {
+            return Ok(());
+        }
+        let deadline = [node.deadline(), stop_at].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            received = mobility.readable() => {
+                received?;
+                while let Some(message) = mobility.try_recv()? {
+                    node.mobility(message, world);
+                }
+            }
+            received = icmp6.recv() => node.icmp6(received?, world),
+            links = events.next() => {
+                for link in links? {
+                    if world.changed(&link) {
+                        node.link(&link, world);
+                    }
+                }
+            }
+            received = ike.recv() => {
+                let received = received?;
+                let endpoints = Endpoints { local: received.local, remote: received.remote };
+                node.ike(endpoints, received.bytes, world);
+            }
+            () = maybe(deadline) => node.timeout(world),
+            order = signals.next() => match order {
+                Order::Stop if stop_at.is_some() => return Ok(()),
+                Order::Stop => {
+                    info!(event = "stopping");
+                    stop_at = Some(Instant::now() + FAREWELL);
+                    node.stop(world);
+                }
+                Order::CheckLiveness => node.order(ike::action::Input::CheckLiveness, world),
+                Order::Rekey => node.order(ike::action::Input::RekeyIke, world),
+            },
+        }
+    }
+}
+
+async fn maybe(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What an operator can tell the process by a signal.
+enum Order {
+    /// SIGTERM, SIGINT.
+    Stop,
+    /// SIGUSR1: ask every peer whether it is there.
+    CheckLiveness,
+    /// SIGUSR2: rekey every IKE SA.
+    Rekey,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    liveness: Signal,
+    rekey: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            liveness: signal(SignalKind::user_defined1())?,
+            rekey: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            _ = self.terminate.recv() => Order::Stop,
+            _ = self.interrupt.recv() => Order::Stop,
+            _ = self.liveness.recv() => Order::CheckLiveness,
+            _ = self.rekey.recv() => Order::Rekey,
+        }
+    }
+}
+
+/// What this process is.
+enum Node {
+    /// A home agent; its interface on the home link.
+    HomeAgent(Box<HomeAgent>, Interface),
+    /// A mobile node; its interfaces by name, with their preferences.
+    MobileNode(Box<MobileNode>, BTreeMap<String, u32>),
+}
+
+impl Node {
+    fn start(&mut self, world: &mut World) -> Result<(), crate::kernel::Failure> {
+        match self {
+            Self::HomeAgent(node, _) => node.start(Instant::now(), world),
+            Self::MobileNode(node, interfaces) => {
+                let names: Vec<String> = interfaces.keys().cloned().collect();
+                node.start(&names, world)
+            }
+        }
+    }
+
+    fn link(&mut self, link: &Link, world: &mut World) {
+        let Self::MobileNode(node, interfaces) = self else { return };
+        let Some(preference) = interfaces.get(&link.name).copied() else { return };
+        let interface = Interface(link.index);
+        let input = if link.running {
+            MobileNodeInput::LinkUp { interface, preference }
+        } else {
+            MobileNodeInput::LinkDown(interface)
+        };
+        info!(event = if link.running { "link_up" } else { "link_down" }, interface = link.name);
+        node.mobility(Instant::now(), input, world);
+    }
+
+    fn ike(&mut self, endpoints: Endpoints, bytes: Vec<u8>, world: &mut World) {
+        match self {
+            Self::HomeAgent(node, _) => node.ike_datagram(Instant::now(), endpoints, bytes, world),
+            Self::MobileNode(node, _) => node.ike_datagram(Instant::now(), endpoints, bytes, world),
+        }
+    }
+
+    fn mobility(&mut self, received: mobility::Received, world: &mut World) {
+        let now = Instant::now();
+        match self {
+            Self::HomeAgent(node, _) => {
+                let care_of = received.home_address_option_care_of.map(CareOfAddress);
+                node.mobility_message(now, received.source, care_of, received.destination, received.message, world);
+            }
+            Self::MobileNode(node, _) => {
+                let input = MobileNodeInput::MobilityMessage {
+                    source: received.source,
+                    destination: received.destination,
+                    message: received.message,
+                };
+                node.mobility(now, input, world);
+            }
+        }
+    }
+
+    fn icmp6(&mut self, received: icmp6::Received, world: &mut World) {
+        let now = Instant::now();
+        let interface = Interface(received.interface);
+        // The socket has passed neighbour discovery only with a hop limit of 255: no router forwarded it.
+        let icmp6::Received { kind, source, message, .. } = received;
+        match self {
+            Self::HomeAgent(node, home) => match kind {
+                icmp6_type::ROUTER_SOLICITATION if interface == *home => {
+                    node.mobility(now, HomeAgentInput::RouterSolicitation { source }, world);
+                }
+                icmp6_type::NEIGHBOUR_ADVERTISEMENT if interface == *home => {
+                    if let Some(address) = target(&message) {
+                        node.mobility(now, HomeAgentInput::Duplicate { address }, world);
+                    }
+                }
+                icmp6_type::MOBILE_PREFIX_SOLICITATION => {
+                    node.mobility(now, HomeAgentInput::PrefixSolicitation { source, message }, world);
+                }
+                _ => {}
+            },
+            Self::MobileNode(node, _) => match kind {
+                icmp6_type::ROUTER_ADVERTISEMENT => {
+                    node.mobility(now, MobileNodeInput::RouterAdvertisement { interface, source, message }, world);
+                }
+                icmp6_type::NEIGHBOUR_ADVERTISEMENT => {
+                    if let Some(address) = target(&message) {
+                        node.mobility(now, MobileNodeInput::Duplicate { interface, address }, world);
+                    }
+                }
+                icmp6_type::MOBILE_PREFIX_ADVERTISEMENT => {
+                    node.mobility(now, MobileNodeInput::PrefixAdvertisement { source, message }, world);
+                }
+                _ => {}
+            },
+        }
+    }
+
+    fn timeout(&mut self, world: &mut World) {
+        match self {
+            Self::HomeAgent(node, _) => node.timeout(Instant::now(), world),
+            Self::MobileNode(node, _) => node.timeout(Instant::now(), world),
+        }
+    }
+
+    fn order(&mut self, order: fn(ike::action::IkeSaId) -> ike::action::Input, world: &mut World) {
+        match self {
+            Self::HomeAgent(node, _) => node.order(Instant::now(), order, world),
+            Self::MobileNode(node, _) => node.order(Instant::now(), order, world),
+        }
+    }
+
+    fn stop(&mut self, world: &mut World) {
+        match self {
+            Self::HomeAgent(node, _) => node.stop(Instant::now(), world),
+            Self::MobileNode(node, _) => node.stop(Instant::now(), world),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::HomeAgent(node, _) => node.deadline(),
+            Self::MobileNode(node, _) => node.deadline(),
+        }
+    }
+
+    fn finished(&self) -> bool {
+        match self {
+            Self::HomeAgent(node, _) => node.finished(),
+            Self::MobileNode(node, _) => node.finished(),
+        }
+    }
+}
+
+/// A Router Solicitation (RFC 4861 §4.1).
+fn router_solicitation(link_layer: Option<[u8; 6]>) -> Vec<u8> {
+    let options = link_layer.map(NeighbourOption::SourceLinkLayer).into_iter().collect();
+    Icmp6Message::RouterSolicitation(RouterSolicitation { options }).write()
+}
+
+/// A neighbour advertisement that nobody asked for: it overrides what is cached (RFC 4861 §7.2.6).
+fn unsolicited_advertisement(target: Ipv6Addr, router: bool, link_layer: Option<[u8; 6]>) -> Vec<u8> {
+    let options = link_layer.map(NeighbourOption::TargetLinkLayer).into_iter().collect();
+    let advertisement = NeighbourAdvertisement { target, router, solicited: false, overrides: true, options };
+    Icmp6Message::NeighbourAdvertisement(advertisement).write()
+}
+
+/// The target of a neighbour advertisement.
+fn target(message: &[u8]) -> Option<Ipv6Addr> {
+    match Icmp6Message::parse(message) {
+        Ok(Icmp6Message::NeighbourAdvertisement(advertisement)) => Some(advertisement.target),
+        Ok(_) => None,
+        Err(error) => {
+            warn!(event = "refused", reason = format!("neighbour advertisement: {error}"));
+            None
+        }
+    }
+}

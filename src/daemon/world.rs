@@ -1,0 +1,201 @@
+//! The real world: sockets, the kernel, keys and certificates.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::Ipv6Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ike::action::{Endpoints, KeyHandle, KeyLog, SignatureScheme};
+use ike::wire::Identity;
+use mip6::action::Interface;
+use mip6::wire::icmp6_type;
+use tracing::{debug, warn};
+
+use super::credentials::Credentials;
+use super::shell::{Icmp6, Shell};
+use crate::kernel::event::Link;
+use crate::kernel::op::Op;
+use crate::kernel::{Done, Failure, Kernel, Linux};
+use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS, Icmp6Socket};
+use crate::net::ike::IkeSocket;
+use crate::net::mobility::MobilitySocket;
+use conf::model::{Model, Role};
+
+/// What the node acts on and sends by.
+pub(super) struct World {
+    kernel: Linux,
+    ike: Arc<IkeSocket>,
+    mobility: Arc<MobilitySocket>,
+    icmp6: Arc<Icmp6Socket>,
+    /// What is known of the interfaces, by index.
+    links: BTreeMap<u32, Link>,
+    credentials: Arc<Credentials>,
+    key_log: Option<PathBuf>,
+}
+
+impl World {
+    /// Opens all of it, after having removed what an earlier process left behind.
+    ///
+    /// # Errors
+    /// What is missing, in words for an operator.
+    pub(super) fn open(model: &Model, credentials: Arc<Credentials>) -> Result<Self, String> {
+        let kernel = Linux::open(&model.state_dir.join("kernel.journal")).map_err(|error| error.to_string())?;
+        let types: &[u8] = match model.role {
+            Role::HomeAgent(_) => &[
+                icmp6_type::ROUTER_SOLICITATION,
+                icmp6_type::NEIGHBOUR_ADVERTISEMENT,
+                icmp6_type::MOBILE_PREFIX_SOLICITATION,
+            ],
+            Role::MobileNode(_) => &[
+                icmp6_type::ROUTER_ADVERTISEMENT,
+                icmp6_type::NEIGHBOUR_ADVERTISEMENT,
+                icmp6_type::MOBILE_PREFIX_ADVERTISEMENT,
+            ],
+        };
+        let links = crate::kernel::event::links().map_err(|error| format!("cannot list the interfaces: {error}"))?;
+        let world = Self {
+            kernel,
+            ike: Arc::new(IkeSocket::open().map_err(|error| error.to_string())?),
+            mobility: Arc::new(MobilitySocket::open().map_err(|error| error.to_string())?),
+            icmp6: Arc::new(Icmp6Socket::open(types).map_err(|error| error.to_string())?),
+            links: links.into_iter().map(|link| (link.index, link)).collect(),
+            credentials,
+            key_log: model.ike.key_log.clone(),
+        };
+        if let Some(path) = &world.key_log {
+            warn!(event = "key_log", path = %path.display(), "whoever reads this file can read all traffic");
+        }
+        if let Role::HomeAgent(agent) = &model.role {
+            let interface = world.index(&agent.interface)?;
+            world.icmp6.join(interface.0, ALL_ROUTERS).map_err(|error| error.to_string())?;
+        }
+        Ok(world)
+    }
+
+    /// The sockets, to wait for.
+    pub(super) fn sockets(&self) -> (Arc<IkeSocket>, Arc<MobilitySocket>, Arc<Icmp6Socket>) {
+        (self.ike.clone(), self.mobility.clone(), self.icmp6.clone())
+    }
+
+    /// The index of an interface.
+    pub(super) fn index(&self, name: &str) -> Result<Interface, String> {
+        let found = self.links.values().find(|link| link.name == name);
+        found.map(|link| Interface(link.index)).ok_or_else(|| {
+            let known: Vec<&str> = self.links.values().map(|link| link.name.as_str()).collect();
+            format!("there is no interface {name}; there are {}", known.join(", "))
+        })
+    }
+
+    /// The interfaces that are there.
+    pub(super) fn links(&self) -> Vec<Link> {
+        self.links.values().cloned().collect()
+    }
+
+    /// What is known of an interface.
+    pub(super) fn link(&self, interface: Interface) -> Option<&Link> {
+        self.links.get(&interface.0)
+    }
+
+    /// Takes note of an interface's state; whether it is news.
+    pub(super) fn changed(&mut self, link: &Link) -> bool {
+        let old = self.links.insert(link.index, link.clone());
+        old.is_none_or(|old| old.running != link.running)
+    }
+
+    /// Listens on an interface for what all nodes are told.
+    pub(super) fn listen(&self, interface: Interface) {
+        if let Err(error) = self.icmp6.join(interface.0, ALL_NODES) {
+            warn!(event = "not_sent", %error);
+        }
+    }
+
+    /// Puts everything back as it was before we started.
+    pub(super) fn restore(&mut self) {
+        if let Err(failure) = self.kernel.restore() {
+            warn!(event = "not_restored", %failure);
+        }
+    }
+}
+
+impl Shell for World {
+    fn apply(&mut self, batch: &[Op]) -> Result<Done, Failure> {
+        self.kernel.apply(batch)
+    }
+
+    fn send_ike(&mut self, endpoints: Endpoints, message: &[u8]) {
+        sent(self.ike.send(endpoints.local, endpoints.remote, message));
+    }
+
+    fn send_mobility(&mut self, source: Ipv6Addr, destination: Ipv6Addr, care_of: Option<Ipv6Addr>, message: &[u8]) {
+        sent(self.mobility.send(source, destination, care_of, message));
+    }
+
+    fn send_icmp6(&mut self, icmp6: &Icmp6) {
+        let interface = icmp6.interface.map_or(0, |interface| interface.0);
+        sent(self.icmp6.send(
+            interface,
+            icmp6.source,
+            icmp6.destination,
+            icmp6.hop_limit,
+            &icmp6.message,
+            icmp6.care_of,
+        ));
+    }
+
+    fn probe_duplicate(&mut self, interface: Interface, address: Ipv6Addr) {
+        sent(self.icmp6.raw_neighbour_solicitation(interface.0, address));
+    }
+
+    fn link_layer(&self, interface: Interface) -> Option<[u8; 6]> {
+        self.links.get(&interface.0)?.link_layer
+    }
+
+    fn sign(&mut self, key: KeyHandle, scheme: SignatureScheme, octets: &[u8]) -> Result<Vec<u8>, String> {
+        self.credentials.sign(key, scheme, octets)
+    }
+
+    fn verify(
+        &mut self,
+        identity: &Identity,
+        chain: &[Vec<u8>],
+        scheme: SignatureScheme,
+        octets: &[u8],
+        signature: &[u8],
+    ) -> Result<(), String> {
+        self.credentials.verify(identity, chain, scheme, octets, signature)
+    }
+
+    fn log_keys(&mut self, keys: &KeyLog) {
+        let Some(path) = &self.key_log else { return };
+        let line = key_line(keys);
+        let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
+            warn!(event = "key_log", path = %path.display(), %error);
+        }
+    }
+}
+
+/// A line of Wireshark's `ikev2_decryption_table`.
+fn key_line(keys: &KeyLog) -> zeroize::Zeroizing<String> {
+    let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    zeroize::Zeroizing::new(format!(
+        "{:016x},{:016x},{},{},\"{}\",{},{},\"{}\"\n",
+        keys.spis.0,
+        keys.spis.1,
+        hex(keys.encryption.0.as_bytes()),
+        hex(keys.encryption.1.as_bytes()),
+        keys.encryption_name,
+        hex(keys.integrity.0.as_bytes()),
+        hex(keys.integrity.1.as_bytes()),
+        keys.integrity_name,
+    ))
+}
+
+/// What could not be sent is lost, as on a link; the protocols repeat it.
+fn sent(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        debug!(event = "not_sent", %error);
+    }
+}
