@@ -1,6 +1,6 @@
 //! Chains that prove an identity, and chains that do not.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail so")]
+#![expect(clippy::unwrap_used, reason = "a test may fail so")]
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
