@@ -256,6 +256,12 @@ impl Engine {
         }
     }
 
+    /// For the tests of what a peer may do that this engine never does.
+    #[cfg(test)]
+    pub(crate) fn within(&mut self, now: Instant, id: IkeSaId, act: impl FnOnce(&mut IkeSa, &mut Context<'_>)) {
+        assert!(self.with(now, id, act), "no such IKE SA");
+    }
+
     fn context(&mut self, now: Instant) -> Context<'_> {
         Context {
             now,

@@ -134,7 +134,9 @@ impl IkeSa {
         if auth.connect.initial_contact {
             payloads.push(notify(NotifyType::InitialContact));
         }
-        if let RemoteAuth::Certificate { authorities } = &auth.connect.remote_auth {
+        if let RemoteAuth::Certificate { authorities } = &auth.connect.remote_auth
+            && !authorities.is_empty()
+        {
             payloads.push(certificate_request(authorities));
         }
         payloads.push(Payload::IdR(Identification::new(auth.connect.remote_id.clone())));

@@ -253,6 +253,10 @@ impl IkeSa {
             // RFC 7296 §2.25.1: it is being closed.
             return Err(Fault::peer(NotifyType::TemporaryFailure, "the child is being closed or was just replaced"));
         }
+        // A peer that replaces and never deletes does not get more than twice the children.
+        if established.children.len() >= ctx.config.children_limit.saturating_mul(2) {
+            return Err(Fault::peer(NotifyType::NoAdditionalSas, "too many replaced children are not deleted"));
+        }
         let decision = ChildDecision::Accept(child.request.clone());
         let agreed = child::judged(ctx.config, decision, offer, parts, exchange_of(parts))?;
         let (new, lowest) = self.answer_child(ctx, established, which, from, parts, agreed, Some(old))?;
@@ -318,8 +322,9 @@ impl IkeSa {
         let generation = established
             .generation_mut(which)
             .ok_or_else(|| Fault::Local("the generation of the exchange is gone".into()))?;
-        let keys = child::keys(generation, agreed.chosen.suite, shared.as_ref(), (nonce_i, &nonce_r))?;
-        let bytes = generation.answer_later(ctx, ExchangeType::CreateChildSa, &payloads)?;
+        let (keys, bytes) = child::keys(generation, agreed.chosen.suite, shared.as_ref(), (nonce_i, &nonce_r))
+            .and_then(|keys| Ok((keys, generation.answer_later(ctx, ExchangeType::CreateChildSa, &payloads)?)))
+            .inspect_err(|_| ctx.registry.release_esp_spi(self.id, spi))?;
         let new = NewChild { agreed, spi, initiator: false, replaces, keys };
         let id = self.install(ctx, established, new);
         // RFC 7296 §2.8: we can receive on the child before the peer hears of it.

@@ -308,13 +308,19 @@ impl IkeSa {
         self.closed(ctx, established.tag, reason);
     }
 
-    /// RFC 7296 §2.4, §2.21.4: what nobody has vouched for changes nothing; it may be a reason to ask the peer, seldom.
+    /// RFC 7296 §2.4, §2.21.4: what nobody has vouched for changes nothing; an answer that may be INVALID_IKE_SPI is a reason to
+    /// ask the peer, seldom, and for the owner perhaps one to build another IKE SA beside this one.
     fn hint(&self, ctx: &mut Context<'_>, established: &mut Established, header: &Header) {
         ctx.stats.forged += 1;
-        let told = header.flags.response && header.exchange == ExchangeType::Informational;
         let recently = established.hinted.is_some_and(|at| ctx.now.saturating_duration_since(at) < HINT_PAUSE);
-        if told && !recently && established.current.outgoing.free().is_some() {
-            established.hinted = Some(ctx.now);
+        // RFC 7296 §1.5: it copies the exchange type of what we sent.
+        let ours = matches!(header.exchange, ExchangeType::Informational | ExchangeType::CreateChildSa);
+        if !header.flags.response || !ours || recently {
+            return;
+        }
+        established.hinted = Some(ctx.now);
+        self.audit(ctx, Some(&established.peer), "an answer without proof: the peer may not know this IKE SA any more");
+        if established.current.outgoing.free().is_some() {
             established.enqueue(ctx, Work::Liveness);
         }
     }

@@ -15,6 +15,9 @@ pub(crate) mod respond;
 pub(crate) mod tasks;
 pub(crate) mod window;
 
+#[cfg(test)]
+mod misbehaviour;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 

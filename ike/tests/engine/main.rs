@@ -1,0 +1,16 @@
+//! Two engines back to back.
+
+#[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod collision;
+#[cfg(test)]
+mod established;
+#[cfg(test)]
+mod loss;
+#[cfg(test)]
+mod movement;
+#[cfg(test)]
+mod stranger;
+#[cfg(test)]
+mod world;
