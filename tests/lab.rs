@@ -81,6 +81,11 @@ real_kernel_test!(two_hosts_hear_each_other_through_a_delay, {
         thread::sleep(Duration::from_millis(500));
         ping.stop()
     };
+    // A link that has just come up swallows packets for a moment, and a lost neighbour solicitation costs a second.
+    let mut tries = 0..20;
+    while ping().delivered() == 0 {
+        assert!(tries.next().is_some(), "the hosts never heard each other");
+    }
     let near = ping();
     port.impair_sent(Impairment { delay: Duration::from_millis(30), loss: 0.0 }).unwrap();
     port.impair_received(Impairment { delay: Duration::from_millis(10), loss: 0.0 }).unwrap();
