@@ -204,6 +204,10 @@ impl MobileNode {
                 self.attached = self.attached && self.links.is_attached(now, &self.location);
             }
             MobileNodeInput::Unsecured => self.registration.unsecured(),
+            // It is not there, so there is nothing to remove in the end.
+            MobileNodeInput::CareOfRefused(care_of) => {
+                let _ = self.care_of.refused(&care_of);
+            }
             MobileNodeInput::MobilityMessage { source, destination, message } => {
                 self.mobility_message(now, source, destination, &message);
             }
@@ -212,7 +216,6 @@ impl MobileNode {
             | MobileNodeInput::LinkUp { .. }
             | MobileNodeInput::RouterAdvertisement { .. }
             | MobileNodeInput::Duplicate { .. }
-            | MobileNodeInput::CareOfRefused(_)
             | MobileNodeInput::Secured { .. }
             | MobileNodeInput::PrefixAdvertisement { .. }
             | MobileNodeInput::Stop => (),

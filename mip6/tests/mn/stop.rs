@@ -111,3 +111,13 @@ fn a_node_that_stops_goes_nowhere_any_more() {
     host.handle(MobileNodeInput::Stop);
     assert_eq!(host.take(), []);
 }
+
+#[test]
+fn an_address_that_the_kernel_refuses_while_stopping_is_not_removed() {
+    let mut host = Host::bound();
+    let care_of = host.care_of();
+    host.handle(MobileNodeInput::Stop);
+    host.handle(MobileNodeInput::CareOfRefused(care_of));
+    host.acknowledge_last();
+    assert_eq!(names(&host.take()), ["update", "unbound", "stopped"]);
+}
