@@ -147,7 +147,8 @@ impl Authority {
     /// # Errors
     /// The identity or the time cannot be, or the system gave no randomness.
     pub fn issue(&self, identity: &Identity, validity: Validity) -> Result<Issued, IssueError> {
-        if validity.not_after > self.not_after {
+        // In whole seconds, as certificates have them.
+        if since_1970(validity.not_after)? > since_1970(self.not_after)? {
             return Err(IssueError::OutlivesAuthority(crate::verify::moment(self.not_after)));
         }
         let text = identity.to_string();
