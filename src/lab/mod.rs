@@ -14,6 +14,7 @@
 //! | `capture.rs` | packets of an interface, in memory and as pcap |
 //! | `flow.rs`, `stream.rs` | UDP, ICMPv6 and TCP that show what a move costs |
 //! | `topology.rs` | the standard scene |
+//! | `service.rs` | `homeward run` as a process of a host, with its configuration and its log |
 
 pub mod capture;
 pub mod flow;
@@ -24,6 +25,7 @@ pub mod link;
 mod netlink;
 pub mod process;
 pub mod real_kernel;
+pub mod service;
 mod slot;
 pub mod snapshot;
 pub mod stream;
@@ -37,6 +39,7 @@ pub use kernel::Kernel;
 pub use link::{Impairment, Move, Port, Segment};
 pub use process::{Line, Process};
 pub use real_kernel::{in_guest, on_real_kernel, on_real_kernel_within, output_folder};
+pub use service::{Auth, Configurations, Event, HomeAddressBy, Node, Service};
 pub use snapshot::Snapshot;
 pub use stream::{DirectionReport, StreamReport, TcpFlow};
 pub use topology::{Link, Mobile, Scene, SceneOptions};
