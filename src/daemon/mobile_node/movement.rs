@@ -51,11 +51,15 @@ impl MobileNode {
         before.extend(self.route(to));
         self.apply(&before, shell);
         match (&self.session, to) {
-            (Session::Established { ike_sa }, _) => {
+            (Session::Established { ike_sa, successor, .. }, _) => {
+                let succeeding = successor.is_some();
                 self.endpoints_after_update = self
                     .ike
                     .endpoints(*ike_sa)
                     .and_then(|old| Some(Endpoints { local: self.local(old.local.port())?, ..old }));
+                if succeeding {
+                    self.restart_successor(now);
+                }
             }
             (Session::Idle { .. }, Location::Away(_)) => self.connect(now),
             (Session::Connecting { .. }, _) => {
@@ -137,7 +141,8 @@ impl MobileNode {
         if !ops.is_empty() {
             self.apply(&ops, shell);
         }
-        if let (Some(endpoints), Session::Established { ike_sa }) = (self.endpoints_after_update.take(), &self.session)
+        if let (Some(endpoints), Session::Established { ike_sa, .. }) =
+            (self.endpoints_after_update.take(), &self.session)
         {
             // RFC 4877 §7.4: the mobile node moves its IKE end point when the update is sent.
             self.ike.handle(now, Input::Move(*ike_sa, endpoints));
