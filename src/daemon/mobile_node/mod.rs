@@ -228,6 +228,7 @@ impl MobileNode {
                     event = "bound", %home_address, %care_of, lifetime_s = lifetime.as_secs(),
                     round_trip_us = micros(round_trip), netlink_messages = std::mem::take(&mut self.netlink_messages)
                 );
+                self.succeeded();
                 if !key_mobility {
                     // RFC 4877 §7.4: who cannot move the IKE SA needs a new one from the new care-of address.
                     self.renew_session(now);
