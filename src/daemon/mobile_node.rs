@@ -225,7 +225,7 @@ impl MobileNode {
             MobileNodeAction::AddCareOf(care_of) => self.add_care_of(now, care_of, shell),
             // The farewell of IKE still needs it; what is ours is removed at the very end.
             MobileNodeAction::RemoveCareOf(_) if self.stopping => {}
-            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(care_of, shell),
+            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(now, care_of, shell),
             MobileNodeAction::ProbeDuplicate { interface, address } => shell.probe_duplicate(interface, address),
             MobileNodeAction::Relocate { from, to, soft } => self.relocate(now, from, to, soft, shell),
             MobileNodeAction::SendBindingUpdate { home_address, home_agent, via, message, sequence, attempt } => {
@@ -284,7 +284,9 @@ impl MobileNode {
         }
     }
 
-    fn remove_care_of(&mut self, care_of: CareOf, shell: &mut dyn Shell) {
+    fn remove_care_of(&mut self, now: Instant, care_of: CareOf, shell: &mut dyn Shell) {
+        // The update may have to wait (RFC 6275 §11.8, MAX_UPDATE_RATE); the tunnels do not end at an address that is gone.
+        self.finish_movement(now, shell);
         let (gone, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.lingering).into_iter().partition(|(at, _)| *at == care_of.address);
         self.lingering = kept;
@@ -304,6 +306,9 @@ impl MobileNode {
         // After the home address, which it prefers as source.
         before.extend(self.route(to));
         self.apply(&before, shell);
+        if !soft {
+            self.after_update.extend(forgotten_router(from, to));
+        }
         match (&self.session, to) {
             (Session::Established { ike_sa }, _) => {
                 self.endpoints_after_update = self
@@ -693,6 +698,18 @@ fn neighbour_discovery(
     message: Vec<u8>,
 ) -> Icmp6 {
     Icmp6 { interface: Some(interface), source, destination, hop_limit: 255, care_of: None, message }
+}
+
+/// Packets that were sent while the link was gone wait in the kernel for the old router's link-layer address, for three
+/// seconds; and as long as one waits TCP does not repeat it.
+fn forgotten_router(from: Location, to: Location) -> Option<Op> {
+    let router = |location| match location {
+        Location::Away(care_of) => Some((care_of.interface.0, care_of.router.address)),
+        Location::Home { interface, router } => Some((interface.0, router.address)),
+        Location::Nowhere => None,
+    };
+    let (interface, address) = router(from).filter(|old| router(to) != Some(*old))?;
+    Some(Op::DeleteNeighbour { interface, address })
 }
 
 fn address(care_of: &CareOf) -> Address {
