@@ -338,6 +338,12 @@ impl Service {
         others.map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
