@@ -85,7 +85,9 @@ fn ike_line(keys: &IkeKeys) -> Zeroizing<String> {
 /// A line of `esp_sa`. The SPI alone tells the SA, for its addresses change on the way.
 fn esp_line(sa: &EspSa) -> Zeroizing<String> {
     let (encryption, key, integrity, integrity_key) = match &sa.keys {
-        EspKeys::AesGcm16(key) => ("AES-GCM [RFC4106]", hexadecimal(key), "NULL", Zeroizing::new(String::new())),
+        EspKeys::AesGcm16(key) => {
+            ("AES-GCM with 16 octet ICV [RFC4106]", hexadecimal(key), "NULL", Zeroizing::new(String::new()))
+        }
         EspKeys::AesCbcHmacSha256 { encryption, integrity } => {
             ("AES-CBC [RFC3602]", hexadecimal(encryption), "HMAC-SHA-256-128 [RFC4868]", hexadecimal(integrity))
         }
@@ -143,7 +145,7 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         assert_eq!(
             read(ESP),
-            "\"IPv6\",\"*\",\"*\",\"0x00000012\",\"AES-GCM [RFC4106]\",\"0xababab\",\"NULL\",\"\"\n\
+            "\"IPv6\",\"*\",\"*\",\"0x00000012\",\"AES-GCM with 16 octet ICV [RFC4106]\",\"0xababab\",\"NULL\",\"\"\n\
              \"IPv6\",\"*\",\"*\",\"0x80000013\",\"AES-CBC [RFC3602]\",\"0x0101\",\"HMAC-SHA-256-128 [RFC4868]\",\"0x0202\"\n"
         );
         assert_eq!(read(PREFERENCES), "esp.enable_encryption_decode: TRUE\n");

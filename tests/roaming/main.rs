@@ -5,6 +5,7 @@ mod kernel_sas;
 mod packets;
 mod quality;
 mod story;
+mod wire;
 
 use std::path::Path;
 use std::time::Duration;
