@@ -155,7 +155,7 @@ impl MobileNode {
 
     /// Gives the IKE engine an order of the operator (rekey, liveness check).
     pub fn order(&mut self, now: Instant, order: impl FnOnce(IkeSaId) -> Input, shell: &mut dyn Shell) {
-        if let Session::Established { ike_sa } = self.session {
+        if let Session::Established { ike_sa, .. } = self.session {
             self.ike.handle(now, order(ike_sa));
             self.drain(now, shell);
         }
@@ -211,7 +211,7 @@ impl MobileNode {
             MobileNodeAction::AddCareOf(care_of) => self.add_care_of(now, care_of, shell),
             // The farewell of IKE still needs it; what is ours is removed at the very end.
             MobileNodeAction::RemoveCareOf(_) if self.stopping => {}
-            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(care_of, shell),
+            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(now, care_of, shell),
             MobileNodeAction::ProbeDuplicate { interface, address } => shell.probe_duplicate(interface, address),
             MobileNodeAction::Relocate { from, to, soft } => self.relocate(now, from, to, soft, shell),
             MobileNodeAction::SendBindingUpdate { home_address, home_agent, via, message, sequence, attempt } => {
@@ -219,6 +219,9 @@ impl MobileNode {
                 shell.send_mobility(home_address.0, home_agent.0, None, &message);
                 debug!(event = "binding_update", %home_address, sequence, attempt, ?via);
                 self.finish_movement(now, shell);
+                if attempt > 1 {
+                    self.doubt(now);
+                }
             }
             MobileNodeAction::Bound { home_address, care_of, lifetime, key_mobility, round_trip } => {
                 info!(
