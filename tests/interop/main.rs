@@ -2,12 +2,7 @@
 //!
 //! What comes out is the tables of docs/interop.md, which these tests write and check.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a case that cannot be set up has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a case that cannot be set up has failed")]
 
 mod home_agent;
 mod load;

@@ -2,11 +2,12 @@
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use homeward::lab::service::{HOME_AGENT_ID, MOBILE_NODE_ID};
 use homeward::lab::topology::{CORRESPONDENT, HOME_AGENT};
 use homeward::lab::{
-    Auth, Capture, Configurations, HomeAddressBy, Link, Node, Scene, SceneOptions, Service, output_folder,
+    Auth, Capture, Configurations, Event, HomeAddressBy, Link, Node, Scene, SceneOptions, Service, output_folder,
 };
 use nix::sys::signal::Signal;
 
@@ -30,26 +31,27 @@ pub(crate) fn cases() {
     matrix::peer(&stand.swan.version());
     stand.shared_secret();
     stand.certificates();
-    let clear = stand.access.packets().iter().filter(|packet| in_clear(packet)).count();
+    let packets = stand.access.iter().flat_map(Capture::packets);
+    let clear = packets.filter(in_clear).count();
     row("Mobility Header messages outside ESP, all cases together", &clear.to_string());
 }
 
 struct Stand {
     scene: Scene,
     swan: StrongSwan,
-    access: Capture,
+    access: [Capture; 2],
     out: PathBuf,
-    _mobility: HomeAgent,
+    mobility: HomeAgent,
 }
 
 impl Stand {
     fn new() -> Self {
         let out = output_folder().unwrap();
         let scene = Scene::new(SceneOptions::default()).unwrap();
-        let access = scene.capture(Link::A, None).unwrap();
+        let access = [Link::A, Link::B].map(|link| scene.capture(link, None).unwrap());
         let swan = StrongSwan::start(&scene.ha, &out.join("strongswan"), SETTINGS);
         let mobility = HomeAgent::start(&scene.ha, &out);
-        Self { scene, swan, access, out, _mobility: mobility }
+        Self { scene, swan, access, out, mobility }
     }
 
     fn shared_secret(&self) {
@@ -101,6 +103,25 @@ impl Stand {
         row("strongSwan asks for a cookie, then for another group", &algorithms(&self.swan, PAYLOAD));
         self.detach(mn);
 
+        self.mobility.grant_key_mobility(false);
+        let mn = self.attach(&files, &connection);
+        // Nothing announces that nothing happens; a mobile node that wants another IKE SA wants it at once.
+        assert!(mn.wait_for(0, "ike_closed", Duration::from_secs(2), |_| true).is_err());
+        let mark = mn.mark();
+        self.scene.mn.move_to(Link::B).unwrap();
+        mn.wait_after(mark, "ike_established", PATIENCE).unwrap();
+        let at_b = |event: &Event| event.text("care_of").starts_with("2001:db8:b:");
+        let established = mn.all("ike_established").len();
+        mn.wait_for(mark, "bound", PATIENCE, at_b).unwrap();
+        pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
+        row(
+            "home agent that does not grant the K bit",
+            &format!("{established} IKE SAs: a new one after the movement, none before"),
+        );
+        self.detach(mn);
+        self.scene.mn.move_to(Link::A).unwrap();
+        self.mobility.grant_key_mobility(true);
+
         let wrong = Connection { secret: "another secret than ours".into(), ..connection };
         row("wrong shared secret", &self.refused(&files, &wrong, "tried 1 shared key for"));
     }
@@ -121,8 +142,7 @@ impl Stand {
         pings(&self.scene.mn, ASSIGNED, CORRESPONDENT);
         row("payload of an assigned home address", "echo requests and replies pass");
         for purpose in CHILDREN {
-            let rekeyed =
-                |event: &homeward::lab::Event| event.text("purpose") == purpose && event.text("rekeyed") == "true";
+            let rekeyed = |event: &Event| event.text("purpose") == purpose && event.text("rekeyed") == "true";
             mn.wait_for(0, "child", PATIENCE, rekeyed).unwrap();
         }
         pings(&self.scene.mn, ASSIGNED, CORRESPONDENT);

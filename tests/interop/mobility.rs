@@ -130,6 +130,7 @@ impl MobileNode {
 /// writes Mobility Header types into policies where Linux does not look for them.
 pub(crate) struct HomeAgent {
     stop: Arc<AtomicBool>,
+    key_mobility: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -148,17 +149,22 @@ impl HomeAgent {
         let mut ops = vec![Op::SetRouteOptimization(state)];
         ops.extend(policies.into_values().map(Op::SetPolicy));
         stack.apply(&ops);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let (stop, key_mobility) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+        let (stopped, movable) = (Arc::clone(&stop), Arc::clone(&key_mobility));
         let thread = thread::spawn(move || {
             let mut bound = BTreeMap::new();
             while !stopped.load(Ordering::Relaxed) {
                 if let Some(received) = stack.receive(Duration::from_millis(50)) {
-                    answer(&mut stack, &mut bound, &received);
+                    answer(&mut stack, &mut bound, &received, movable.load(Ordering::Relaxed));
                 }
             }
         });
-        Self { stop, thread: Some(thread) }
+        Self { stop, key_mobility, thread: Some(thread) }
+    }
+
+    /// From now on grants the K bit, or does not.
+    pub(crate) fn grant_key_mobility(&self, granted: bool) {
+        self.key_mobility.store(granted, Ordering::Relaxed);
     }
 }
 
@@ -172,7 +178,7 @@ impl Drop for HomeAgent {
 }
 
 /// Binds, moves or unbinds, and acknowledges.
-fn answer(stack: &mut Stack, bound: &mut BTreeMap<HomeAddress, Policies>, received: &Received) {
+fn answer(stack: &mut Stack, bound: &mut BTreeMap<HomeAddress, Policies>, received: &Received, key_mobility: bool) {
     let Ok(MobilityMessage::BindingUpdate(update)) = MobilityMessage::parse(&received.message) else { return };
     let care_of = update.alternate_care_of().or(received.home_address_option_care_of.map(CareOfAddress));
     let (home, Some(care_of)) = (HomeAddress(received.source), care_of) else { return };
@@ -183,7 +189,7 @@ fn answer(stack: &mut Stack, bound: &mut BTreeMap<HomeAddress, Policies>, receiv
     };
     let current = bound.insert(home, desired.clone()).unwrap_or_default();
     stack.apply(&spd::difference(&current, &desired));
-    let flags = match update.flags.contains(UpdateFlags::KEY_MOBILITY) {
+    let flags = match key_mobility && update.flags.contains(UpdateFlags::KEY_MOBILITY) {
         true => AcknowledgementFlags::KEY_MOBILITY,
         false => AcknowledgementFlags::NONE,
     };
