@@ -4,6 +4,7 @@
 mod kernel_sas;
 mod packets;
 mod quality;
+mod signalling;
 mod story;
 
 use std::path::Path;
