@@ -10,6 +10,7 @@
 mod kernel_sas;
 mod packets;
 mod quality;
+mod signalling;
 mod story;
 mod wire;
 

@@ -246,9 +246,12 @@ impl MobileNode {
             MobileNodeAction::Refused { home_address, status, retry } => {
                 warn!(event = "binding_refused", %home_address, ?status, retry);
             }
+            MobileNodeAction::SendBindingError { source, destination, message } => {
+                shell.send_mobility(source, destination, None, &message);
+            }
             MobileNodeAction::AnnounceHome { interface, home_address } => {
                 let link_layer = shell.link_layer(interface);
-                let message = super::unsolicited_advertisement(home_address.0, false, link_layer);
+                let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 shell.send_icmp6(&neighbour_discovery(interface, Some(home_address.0), ALL_NODES, message));
             }
             MobileNodeAction::SendPrefixSolicitation { home_address, home_agent, message } => {
