@@ -238,9 +238,6 @@ impl IkeSa {
         };
         let identity = request.id.identity;
         ctx.registry.authenticated(self.id, &identity);
-        if initial_contact {
-            self.close_others(ctx, &identity);
-        }
         let bytes = match generation.answer_later(ctx, ExchangeType::IkeAuth, &payloads) {
             Ok(bytes) => bytes,
             Err(fault) => {
@@ -249,8 +246,12 @@ impl IkeSa {
                 return State::Gone;
             }
         };
-        let mut established = Established::new(ctx, policy.tag, identity, generation, half.nat);
+        let mut established = Established::new(ctx, policy.tag, identity.clone(), generation, half.nat);
         established.announce(ctx, self, None);
+        // After the owner knows of this one: what the peer has does not hang in the air in between.
+        if initial_contact {
+            self.close_others(ctx, &identity);
+        }
         if let Some(new) = new {
             self.install(ctx, &mut established, new);
         }
