@@ -114,7 +114,7 @@ impl IkeSa {
         refusal: child::Refusal,
         fault: &Fault,
     ) {
-        let ChildExchange { request, spi, replaces, attempt, rival, .. } = exchange;
+        let ChildExchange { request, spi, replaces, attempt, .. } = exchange;
         let (error, held) = refusal;
         let tag = request.tag;
         let Some(old) = replaces else {
@@ -130,7 +130,7 @@ impl IkeSa {
         self.release_refused(ctx, established, spi, held);
         // RFC 7296 §2.8.1: the peer has replaced the child itself; our attempt came too late.
         let superseded = established.children.get(&old).is_none_or(|child| child.state != ChildState::Installed);
-        if rival.is_some() || superseded {
+        if superseded {
             return;
         }
         self.audit(ctx, Some(&established.peer), format!("a child is not rekeyed: {}", reason_of(fault)));

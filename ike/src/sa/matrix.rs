@@ -34,6 +34,14 @@ fn delete(spi: u32) -> Vec<Payload> {
     vec![Payload::Delete(Delete::Esp(vec![spi]))]
 }
 
+/// The peer's yes to our rekeying of the child that it has asked for: there our side is any, and the peer's its address.
+fn rekey_answer(spi: u32) -> Vec<Payload> {
+    let mut answer = child_answer(spi);
+    answer[2] = Payload::TsI(TrafficSelectors::new(request().remote_selectors));
+    answer[3] = Payload::TsR(TrafficSelectors::new(request().local_selectors));
+    answer
+}
+
 /// The peer's yes to a child of ours, with its SPI.
 fn child_answer(spi: u32) -> Vec<Payload> {
     let request = request();
@@ -275,12 +283,18 @@ fn a_child_that_the_peer_narrows_when_we_rekey_it_is_given_back() {
     let (old, spi, _) = pair.child();
     assert_eq!(ours.notify(NotifyType::RekeySa).unwrap().spi32(), Some(spi), "our own inbound SPI");
     let new = Parts(&ours.payloads).sa().unwrap().proposals[0].spi32().unwrap();
-    let mut answer = child_answer(5000);
+    let mut answer = rekey_answer(5000);
     let home = "2001:db8:1::2".parse().unwrap();
-    answer[3] = Payload::TsR(TrafficSelectors::new(vec![TrafficSelector::any(home..=home)]));
+    answer[2] = Payload::TsI(TrafficSelectors::new(vec![TrafficSelector::any(home..=home)]));
     let sent = pair.reply(CREATE, &answer);
     assert_eq!(pair.read(&sent[0]).payloads, delete(new));
     assert_eq!(pair.us.children(ID), [old]);
+    // An answer with the same selectors is one.
+    let (mut pair, _) = rekeying_child();
+    let (old, spi, _) = pair.child();
+    let sent = pair.reply(CREATE, &rekey_answer(5000));
+    assert_eq!(pair.read(&sent[0]).payloads, delete(spi));
+    assert!(pair.us.children(ID).iter().any(|child| *child != old));
 }
 
 /// RFC 7296 §1.3.1, §4: without room for more the old child and the IKE SA stay, and it can be deleted and made anew.
@@ -353,7 +367,7 @@ fn a_child_that_is_deleted_while_it_is_rekeyed_does_not_come_back() {
     let new = Parts(&ours.payloads).sa().unwrap().proposals[0].spi32().unwrap();
     pair.us.handle(pair.now, Input::DeleteChild(old));
     assert!(pair.ours().is_empty(), "the window is taken");
-    let sent = pair.reply(CREATE, &child_answer(5000));
+    let sent = pair.reply(CREATE, &rekey_answer(5000));
     let first = pair.read(&sent[0]).payloads;
     let second = pair.reply(INFORM, &[]);
     let second = pair.read(&second[0]).payloads;
