@@ -246,11 +246,11 @@ impl IkeSa {
                 return State::Gone;
             }
         };
-        let mut established = Established::new(ctx, policy.tag, identity.clone(), generation, half.nat);
+        let mut established = Established::new(ctx, policy.tag, identity, generation, half.nat);
         established.announce(ctx, self, None);
-        // After the owner knows of this one: what the peer has does not hang in the air in between.
+        // After the new one is known, so that the owner never believes the peer to be gone.
         if initial_contact {
-            self.close_others(ctx, &identity);
+            self.close_others(ctx, &established.peer, |_| true);
         }
         if let Some(new) = new {
             self.install(ctx, &mut established, new);

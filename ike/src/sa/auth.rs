@@ -30,6 +30,8 @@ pub(crate) struct Auth {
     hashes: Option<Vec<HashAlgorithm>>,
     nat: bool,
     child_spi: Option<u32>,
+    /// INITIAL_CONTACT was sent.
+    contact: bool,
 }
 
 /// The owner signs.
@@ -64,7 +66,7 @@ impl Auth {
         hashes: Option<Vec<HashAlgorithm>>,
         nat: bool,
     ) -> Self {
-        Auth { connect, generation, messages, nonces, hashes, nat, child_spi: None }
+        Auth { connect, generation, messages, nonces, hashes, nat, child_spi: None, contact: false }
     }
 
     fn our_octets(&self) -> Vec<u8> {
@@ -131,7 +133,8 @@ impl IkeSa {
     fn auth_send(&mut self, ctx: &mut Context<'_>, mut auth: Auth, payload: Authentication) -> State {
         let mut payloads = vec![Payload::IdI(Identification::new(auth.connect.local_id.clone()))];
         payloads.extend(proof::certificates(&auth.connect.local_auth));
-        if auth.connect.initial_contact && !self.crossed(ctx, &auth.connect.remote_id) {
+        auth.contact = auth.connect.initial_contact && !self.crossed(ctx, &auth.connect.remote_id);
+        if auth.contact {
             payloads.push(notify(NotifyType::InitialContact));
         }
         if let RemoteAuth::Certificate { authorities } = &auth.connect.remote_auth
@@ -257,15 +260,18 @@ impl IkeSa {
     /// Both sides have proved who they are: the IKE SA stands, with or without its first child.
     fn auth_finish(&mut self, ctx: &mut Context<'_>, auth: Auth, payloads: Vec<Payload>) -> State {
         let parts = Parts(&payloads);
-        let Auth { connect, generation, nonces, nat, child_spi, .. } = auth;
+        let Auth { connect, generation, nonces, nat, child_spi, contact, .. } = auth;
         let Connect { remote_id, address, child, tag, .. } = *connect;
         ctx.registry.authenticated(self.id, &remote_id);
         let lease = address.and_then(|_| parts.lease());
-        let mut established = Established::new(ctx, tag, remote_id.clone(), generation, nat);
+        let mut established = Established::new(ctx, tag, remote_id, generation, nat);
         established.announce(ctx, self, lease);
-        // After the owner knows of this one: what the peer has does not hang in the air in between.
+        // RFC 7296 §2.4: who said that this is the only IKE SA, we or the peer, has no other one any more. What the peer has
+        // built meanwhile is not meant by our word.
         if parts.has(NotifyType::InitialContact) {
-            self.close_others(ctx, &remote_id);
+            self.close_others(ctx, &established.peer, |_| true);
+        } else if contact {
+            self.close_others(ctx, &established.peer, |other| other.connected);
         }
         let Some((request, spi)) = child.zip(child_spi) else {
             return self.settle(ctx, Box::new(established));

@@ -286,8 +286,17 @@ impl IkeSa {
     }
 
     /// RFC 7296 §2.4: the peer has no other IKE SA with us; older ones of the same identity are closed.
-    pub(crate) fn close_others(&self, ctx: &mut Context<'_>, identity: &Identity) {
+    pub(crate) fn close_others(
+        &self,
+        ctx: &mut Context<'_>,
+        identity: &Identity,
+        meant: impl Fn(&established::Established) -> bool,
+    ) {
         for older in ctx.registry.others_of(identity, self.id) {
+            let spared = |ike_sa: &IkeSa| matches!(&ike_sa.state, State::Established(other) if !meant(other));
+            if ctx.others.get(&older).is_some_and(spared) {
+                continue;
+            }
             if let Some(ike_sa) = ctx.others.remove(&older) {
                 ike_sa.replaced(ctx);
                 ctx.registry.forget(older);

@@ -1,21 +1,24 @@
 //! A home agent: its IKE engine and its Mobile IPv6 engine, and what each of their actions means for the other and for the
 //! kernel. No I/O of its own: see [`Shell`].
 
+mod bindings;
+mod children;
+mod session;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-use ike::action::{Action, ChildDecision, ChildId, ChildSa, Endpoints, EspSuite, IkeSaId, Input, Lifetime, PeerPolicy};
-use ike::wire::{Identity, NotifyType};
-use mip6::action::{Authority, HomeAgentAction, HomeAgentInput, Interface, UnbindReason, Via};
+use ike::action::{ChildId, Endpoints, EspSuite, IkeSaId, Input, Lifetime, PeerPolicy};
+use ike::wire::Identity;
+use mip6::action::{Authority, HomeAgentAction, HomeAgentInput, Interface, Via};
 use mip6::address::{CareOfAddress, HomeAddress, HomeAgentAddress, Prefix};
 use tracing::{debug, info, warn};
 
 use super::shell::{Icmp6, Shell};
 use crate::kernel::Failure;
 use crate::kernel::op::{Op, Protocol, RouteOptimization, SaKey};
-use crate::rfc4877::child::{self, Child, Purpose, Side};
-use crate::rfc4877::movement::{self, Halves};
+use crate::rfc4877::child::{self, Child, Purpose};
 use crate::rfc4877::pad::Pad;
 use crate::rfc4877::spd::{self, Policies};
 
@@ -273,230 +276,6 @@ impl HomeAgent {
             message,
         });
     }
-
-    /// Makes or moves the tunnels of a home address.
-    fn bind(&mut self, home_address: HomeAddress, to: CareOfAddress, shell: &mut dyn Shell) -> bool {
-        let children = self.children_of(home_address);
-        let desired = movement::binding_policies(home_address, self.settings.address, &children, to);
-        let nothing = Policies::new();
-        let current = self.bound.get(&home_address).map_or(&nothing, |(_, policies)| policies);
-        let payload = movement::guiding_policy(home_address, Side::HomeAgent);
-        let ops = movement::carry(&children, to, Halves::Both, current, &desired, payload);
-        if !ops.is_empty() && !apply(&ops, shell) {
-            return false;
-        }
-        let stranded = movement::stranded(&children, to, &desired, payload);
-        for (_, child) in self.children.values_mut() {
-            if child.home_address == home_address && !stranded.contains(child) {
-                child.care_of = to;
-            }
-        }
-        self.bound.insert(home_address, (to, desired));
-        true
-    }
-
-    fn unbind(
-        &mut self,
-        now: Instant,
-        home_address: HomeAddress,
-        care_of: CareOfAddress,
-        reason: UnbindReason,
-        shell: &mut dyn Shell,
-    ) {
-        let Some((_, policies)) = self.bound.remove(&home_address) else { return };
-        let mut ops = spd::difference(&policies, &Policies::new());
-        // RFC 6275 §10.4.1: with the L bit the link-local address of the same identifier was defended too.
-        let link_local = Ipv6Addr::from_bits((0xfe80 << 112) | (home_address.0.to_bits() & u128::from(u64::MAX)));
-        for address in [home_address.0, link_local] {
-            ops.push(Op::DeleteProxy { interface: self.settings.interface.0, address });
-        }
-        apply(&ops, shell);
-        info!(event = "unbound", %home_address, %care_of, ?reason);
-        if reason == UnbindReason::Deregistered && self.direct {
-            // RFC 6275 §10.3.2: at home the home address is where the mobile node's IKE is.
-            self.move_ike(now, home_address, home_address.0);
-        }
-        self.release_unused(home_address);
-    }
-
-    fn move_ike(&mut self, now: Instant, home_address: HomeAddress, to: Ipv6Addr) {
-        let ike_sa = self
-            .children
-            .values()
-            .filter(|(_, child)| child.home_address == home_address && child.purpose == Purpose::Binding)
-            .map(|(ike_sa, _)| *ike_sa)
-            .next_back();
-        let Some(ike_sa) = ike_sa else { return };
-        let Some(old) = self.ike.endpoints(ike_sa) else { return };
-        let remote = SocketAddr::V6(SocketAddrV6::new(to, old.remote.port(), 0, 0));
-        if remote != old.remote {
-            self.ike.handle(now, Input::Move(ike_sa, Endpoints { remote, ..old }));
-            info!(event = "ike_moved", %home_address, from = %old.remote, to = %remote);
-        }
-    }
-
-    fn children_of(&self, home_address: HomeAddress) -> Vec<Child> {
-        self.children.values().map(|(_, child)| *child).filter(|child| child.home_address == home_address).collect()
-    }
-
-    fn ike_action(&mut self, now: Instant, action: Action, shell: &mut dyn Shell) {
-        match action {
-            Action::Send { endpoints, bytes } => shell.send_ike(endpoints, &bytes),
-            Action::IdentifyPeer { ike_sa, claimed, .. } => {
-                let answer = (self.settings.identify)(&claimed).map(Box::new);
-                self.ike.handle(now, Input::PeerIdentified(ike_sa, answer));
-            }
-            Action::VerifySignature { ike_sa, identity, chain, scheme, octets, signature } => {
-                let verdict = shell.verify(&identity, &chain, scheme, &octets, &signature);
-                self.ike.handle(now, Input::SignatureVerified(ike_sa, verdict));
-            }
-            Action::Sign { ike_sa, key, scheme, octets } => {
-                let signature = shell.sign(key, scheme, &octets);
-                self.ike.handle(now, Input::Signed(ike_sa, signature));
-            }
-            Action::Authorize { ike_sa, identity, address, child, .. } => {
-                let lease = address.map(|request| self.pad.lease(&identity, &request)).transpose();
-                let child = child.map(|offer| self.judge(&identity, &offer));
-                self.ike.handle(now, Input::Authorized { ike_sa, lease, child });
-            }
-            Action::JudgeChild { ike_sa, offer } => {
-                let decision = match self.peers.get(&ike_sa) {
-                    Some(identity) => self.judge(identity, &offer),
-                    None => refusal("this IKE SA has no identity"),
-                };
-                self.ike.handle(now, Input::ChildJudged(ike_sa, decision));
-            }
-            Action::Established { ike_sa, peer, endpoints, .. } => {
-                info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
-                self.peers.insert(ike_sa, peer);
-            }
-            Action::IkeRekeyed(ike_sa) => info!(event = "ike_rekeyed", peer = self.name(ike_sa)),
-            Action::InstallChild(sa) => self.install(now, &sa, shell),
-            Action::ChildFailed { ike_sa, tag, notify } => {
-                debug!(event = "child_refused", peer = self.name(ike_sa), tag, ?notify);
-            }
-            Action::RemoveChild(id) => self.remove_child(id, shell),
-            Action::Alive(ike_sa) => debug!(event = "ike_alive", peer = self.name(ike_sa)),
-            Action::Closed { ike_sa, reason, .. } => {
-                info!(event = "ike_closed", peer = self.name(ike_sa), ?reason);
-                self.forget(now, ike_sa);
-            }
-            Action::Audit(audit) => {
-                warn!(
-                    event = "refused",
-                    reason = audit.reason,
-                    remote = audit.remote.map(tracing::field::display),
-                    identity = audit.identity.map(tracing::field::display)
-                );
-            }
-            Action::KeyLog(keys) => shell.log_keys(&keys),
-        }
-    }
-
-    fn judge(&self, identity: &Identity, offer: &ike::action::ChildOffer) -> ChildDecision {
-        let decision = self.pad.judge(identity, offer, self.settings.child_lifetime, &self.settings.suites);
-        if let ChildDecision::Refuse { reason, .. } = &decision {
-            warn!(event = "child_refused", peer = %identity, reason);
-        }
-        decision
-    }
-
-    fn name(&self, ike_sa: IkeSaId) -> String {
-        self.peers.get(&ike_sa).map_or_else(|| "unknown".to_owned(), ToString::to_string)
-    }
-
-    fn install(&mut self, now: Instant, sa: &ChildSa, shell: &mut dyn Shell) {
-        let Some(child) = self.child(sa) else {
-            self.ike.handle(now, Input::InstallFailed(sa.id));
-            return;
-        };
-        let mut ops: Vec<Op> = child.install(sa).into();
-        self.children.insert(sa.id, (sa.ike_sa, child));
-        let desired = self.desired(child.home_address);
-        if let (Some(desired), Some((_, current))) = (&desired, self.bound.get(&child.home_address)) {
-            ops.extend(spd::difference(current, desired));
-        }
-        if !apply(&ops, shell) {
-            self.children.remove(&sa.id);
-            self.ike.handle(now, Input::InstallFailed(sa.id));
-            return;
-        }
-        self.set_policies(child.home_address, desired);
-        info!(
-            event = "child", purpose = child.purpose.name(), home_address = %child.home_address,
-            inbound = format_args!("{:08x}", child.inbound_spi), outbound = format_args!("{:08x}", child.outbound_spi),
-            rekeyed = sa.replaces.is_some()
-        );
-    }
-
-    fn child(&mut self, sa: &ChildSa) -> Option<Child> {
-        let purpose = Purpose::from_tag(sa.tag)?;
-        let reqid = match purpose {
-            Purpose::Binding => child::BINDING_REQID,
-            Purpose::PrefixDiscovery => child::PREFIX_DISCOVERY_REQID,
-            Purpose::ReturnRoutability | Purpose::Payload => {
-                let reqid = self.next_reqid;
-                self.next_reqid = self.next_reqid.checked_add(1).unwrap_or(child::FIRST_TUNNEL_REQID);
-                reqid
-            }
-        };
-        let IpAddr::V6(care_of) = sa.endpoints.remote_ip() else { return None };
-        Some(Child {
-            purpose,
-            side: Side::HomeAgent,
-            home_address: Pad::home_address_of(&sa.remote_selectors)?,
-            home_agent: self.settings.address,
-            care_of: CareOfAddress(care_of),
-            inbound_spi: sa.inbound.spi,
-            outbound_spi: sa.outbound.spi,
-            reqid,
-        })
-    }
-
-    /// The policies of a bound home address with the children that stand now; none if it is not bound.
-    fn desired(&self, home_address: HomeAddress) -> Option<Policies> {
-        let (care_of, _) = self.bound.get(&home_address)?;
-        let children = self.children_of(home_address);
-        Some(movement::binding_policies(home_address, self.settings.address, &children, *care_of))
-    }
-
-    fn set_policies(&mut self, home_address: HomeAddress, policies: Option<Policies>) {
-        if let (Some(policies), Some((_, current))) = (policies, self.bound.get_mut(&home_address)) {
-            *current = policies;
-        }
-    }
-
-    fn remove_child(&mut self, id: ChildId, shell: &mut dyn Shell) {
-        let Some((_, child)) = self.children.remove(&id) else { return };
-        let desired = self.desired(child.home_address);
-        let mut ops = Vec::new();
-        if let (Some(desired), Some((_, current))) = (&desired, self.bound.get(&child.home_address)) {
-            ops.extend(spd::difference(current, desired));
-        }
-        ops.extend(child.remove());
-        apply(&ops, shell);
-        self.set_policies(child.home_address, desired);
-    }
-
-    /// An IKE SA is gone. Bindings whose owner has no other one cannot be reached any more and are withdrawn.
-    fn forget(&mut self, now: Instant, ike_sa: IkeSaId) {
-        let Some(identity) = self.peers.remove(&ike_sa) else { return };
-        if self.peers.values().any(|other| *other == identity) {
-            return;
-        }
-        for home_address in self.pad.home_addresses(&identity) {
-            self.mip6.handle(now, HomeAgentInput::Withdraw(home_address));
-            self.release_unused(home_address);
-        }
-    }
-
-    /// RFC 5026 §9.2: an assigned address stays in use as long as an IKE SA or a binding needs it.
-    fn release_unused(&mut self, home_address: HomeAddress) {
-        let connected = self.pad.owner(home_address).is_some_and(|owner| self.peers.values().any(|peer| peer == owner));
-        if !connected && !self.bound.contains_key(&home_address) {
-            self.pad.release(home_address);
-        }
-    }
 }
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -506,10 +285,6 @@ fn care_of(via: Via) -> Option<Ipv6Addr> {
         Via::CareOf(address) => Some(address.0),
         Via::Direct => None,
     }
-}
-
-fn refusal(reason: &str) -> ChildDecision {
-    ChildDecision::Refuse { notify: NotifyType::TsUnacceptable, reason: reason.to_owned() }
 }
 
 fn apply(ops: &[Op], shell: &mut dyn Shell) -> bool {

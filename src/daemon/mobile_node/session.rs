@@ -1,0 +1,208 @@
+//! The IKE SA with the home agent: built, watched, closed.
+
+use std::net::{SocketAddr, SocketAddrV6};
+use std::time::{Duration, Instant};
+
+use ike::action::{Action, AddressRequest, ChildDecision, CloseReason, Connect, Endpoints, IkeSaId, Input};
+use ike::wire::NotifyType;
+use mip6::action::{Location, MobileNodeInput};
+use mip6::address::HomeAddress;
+use tracing::{debug, info, warn};
+
+use super::{MobileNode, RECONNECT};
+use crate::daemon::shell::Shell;
+use crate::rfc4877::child::Purpose;
+
+const IKE_PORT: u16 = 500;
+
+/// The IKE SA with the home agent.
+pub(super) enum Session {
+    /// None; the next try may start then.
+    Idle { not_before: Option<Instant>, pause: Duration },
+    /// Being built.
+    Connecting { pause: Duration },
+    /// Stands. While the home agent may have forgotten it, another one is being built beside it, which will take its place.
+    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64> },
+}
+
+impl MobileNode {
+    pub(super) fn connect(&mut self, now: Instant) {
+        let Session::Idle { pause, .. } = self.session else { return };
+        // With no place to begin from there is nothing to wait for but the next place.
+        self.session = match self.begin(now) {
+            true => Session::Connecting { pause },
+            false => Session::Idle { not_before: None, pause },
+        };
+    }
+
+    /// Builds an IKE SA that will take the place of one that the home agent may have forgotten (RFC 7296 §2.4: what says so is
+    /// not proved, so the old one stays until the new one is authenticated).
+    fn succeed(&mut self, now: Instant) {
+        if !self.stopping
+            && matches!(self.session, Session::Established { successor: None, .. })
+            && self.begin(now)
+            && let Session::Established { successor, .. } = &mut self.session
+        {
+            *successor = Some(self.attempt);
+        }
+    }
+
+    /// Whether there is a place to begin from.
+    fn begin(&mut self, now: Instant) -> bool {
+        let (Some(local), Location::Away(_)) = (self.local(IKE_PORT), self.location) else { return false };
+        let remote = SocketAddr::V6(SocketAddrV6::new(self.settings.home_agent.0, IKE_PORT, 0, 0));
+        let (local_auth, remote_auth) = (self.settings.credentials)();
+        self.attempt += 1;
+        // RFC 4877 §9: with no home address of our own an empty request asks for any; one that we had is suggested.
+        let address = match self.settings.home_address {
+            Some(_) => None,
+            None => Some(AddressRequest { suggestion: self.home_address.map(|home| home.0), dns: false }),
+        };
+        self.ike.handle(
+            now,
+            Input::Connect(Box::new(Connect {
+                endpoints: Endpoints { local, remote },
+                local_id: self.settings.identity.clone(),
+                remote_id: self.settings.home_agent_identity.clone(),
+                local_auth,
+                remote_auth,
+                address,
+                child: Some(self.request(Purpose::Binding, self.settings.home_address)),
+                initial_contact: true,
+                tag: self.attempt,
+            })),
+        );
+        info!(event = "ike_connect", %local, %remote);
+        true
+    }
+
+    pub(super) fn ike_action(&mut self, now: Instant, action: Action, shell: &mut dyn Shell) {
+        match action {
+            Action::Send { endpoints, bytes } => shell.send_ike(endpoints, &bytes),
+            Action::VerifySignature { ike_sa, identity, chain, scheme, octets, signature } => {
+                let verdict = shell.verify(&identity, &chain, scheme, &octets, &signature);
+                self.ike.handle(now, Input::SignatureVerified(ike_sa, verdict));
+            }
+            Action::Sign { ike_sa, key, scheme, octets } => {
+                let signature = shell.sign(key, scheme, &octets);
+                self.ike.handle(now, Input::Signed(ike_sa, signature));
+            }
+            Action::IdentifyPeer { ike_sa, claimed, .. } => {
+                let reason = format!("a mobile node answers nobody, {claimed} asked");
+                self.ike.handle(now, Input::PeerIdentified(ike_sa, Err(reason)));
+            }
+            Action::Authorize { ike_sa, .. } => {
+                // Cannot follow, for nobody is identified; refused all the same.
+                self.ike.handle(now, Input::Authorized { ike_sa, lease: Err("not a home agent".into()), child: None });
+            }
+            Action::JudgeChild { ike_sa, .. } => {
+                let reason = "a mobile node asks for its CHILD_SAs itself".to_owned();
+                let decision = ChildDecision::Refuse { notify: NotifyType::NoAdditionalSas, reason };
+                self.ike.handle(now, Input::ChildJudged(ike_sa, decision));
+            }
+            Action::Established { ike_sa, tag, .. } if tag != self.attempt => {
+                self.ike.handle(now, Input::Close(ike_sa))
+            }
+            Action::Established { ike_sa, tag, peer, endpoints, lease } => {
+                info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
+                if let Session::Established { .. } = self.session {
+                    // The home agent may have forgotten the binding with the old one.
+                    self.mip6.handle(now, MobileNodeInput::Unsecured);
+                }
+                self.session = Session::Established { ike_sa, attempt: tag, successor: None };
+                let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
+                match home_address {
+                    Some(home_address) => self.adopt(home_address, shell),
+                    None => {
+                        warn!(event = "no_home_address", %peer, "the home agent assigned none: set mobile.home_address");
+                        self.ike.handle(now, Input::Close(ike_sa));
+                    }
+                }
+            }
+            Action::IkeRekeyed(_) => info!(event = "ike_rekeyed"),
+            Action::InstallChild(sa) => self.install(now, &sa, shell),
+            Action::RemoveChild(id) => self.remove_child(id, shell),
+            Action::ChildFailed { ike_sa, tag, notify } => self.child_failed(now, ike_sa, tag, notify),
+            Action::Alive(_) => debug!(event = "ike_alive"),
+            Action::Doubtful(ike_sa) => {
+                if matches!(self.session, Session::Established { ike_sa: ours, .. } if ours == ike_sa) {
+                    info!(event = "ike_doubtful", "the home agent seems to have forgotten us: another IKE SA is tried");
+                    self.succeed(now);
+                }
+            }
+            Action::Closed { tag, reason, .. } => self.ended(now, tag, &reason),
+            Action::Audit(audit) => {
+                warn!(event = "refused", reason = audit.reason, remote = audit.remote.map(tracing::field::display));
+            }
+            Action::KeyLog(keys) => shell.log_keys(&keys),
+        }
+    }
+
+    /// An IKE SA is over, or the attempt to build it.
+    fn ended(&mut self, now: Instant, tag: u64, reason: &CloseReason) {
+        match &mut self.session {
+            Session::Established { successor, .. } if *successor == Some(tag) => {
+                // The old one tells for itself whether it is dead.
+                *successor = None;
+                debug!(event = "ike_attempt_ended", ?reason);
+            }
+            Session::Established { attempt, successor: Some(_), .. } if *attempt == tag => {
+                info!(event = "ike_closed", ?reason);
+                self.session = Session::Connecting { pause: RECONNECT.0 };
+                self.mip6.handle(now, MobileNodeInput::Unsecured);
+            }
+            Session::Established { attempt, .. } if *attempt == tag => self.closed(now, reason),
+            Session::Connecting { .. } if tag == self.attempt => self.closed(now, reason),
+            Session::Established { .. } | Session::Connecting { .. } | Session::Idle { .. } => {
+                debug!(event = "ike_attempt_ended", ?reason);
+            }
+        }
+    }
+
+    fn closed(&mut self, now: Instant, reason: &CloseReason) {
+        let pause = match self.session {
+            Session::Connecting { pause } => (pause * 2).min(RECONNECT.1),
+            Session::Established { .. } | Session::Idle { .. } => RECONNECT.0,
+        };
+        self.mip6.handle(now, MobileNodeInput::Unsecured);
+        if self.stopping {
+            self.session = Session::Idle { not_before: None, pause };
+            self.finished = true;
+            return;
+        }
+        warn!(event = "ike_closed", ?reason, retry_s = pause.as_secs());
+        self.session = Session::Idle { not_before: Some(now + pause), pause };
+    }
+
+    pub(super) fn disconnect(&mut self, now: Instant) {
+        match self.session {
+            Session::Established { ike_sa, .. } => self.ike.handle(now, Input::Close(ike_sa)),
+            Session::Idle { .. } | Session::Connecting { .. } => self.finished = true,
+        }
+    }
+
+    pub(super) fn renew_session(&mut self, now: Instant) {
+        if let Session::Established { ike_sa, .. } = self.session {
+            self.ike.handle(now, Input::Close(ike_sa));
+        }
+    }
+
+    pub(super) fn restart_successor(&mut self, now: Instant) {
+        if let Session::Established { successor, .. } = &mut self.session {
+            *successor = None;
+            self.succeed(now);
+        }
+    }
+
+    /// An update was not answered: is the home agent there, and does it still know us?
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if let Session::Established { ike_sa, .. } = self.session {
+            self.ike.handle(now, Input::CheckLiveness(ike_sa));
+        }
+    }
+
+    pub(super) fn restart_session(&mut self, now: Instant) {
+        self.session = Session::Idle { not_before: None, pause: RECONNECT.0 };
+        self.connect(now);
+    }
+}
