@@ -115,6 +115,7 @@ impl MobileNode {
                     }
                 };
                 self.session = Session::Established { ike_sa, attempt: tag, successor: None, pause };
+                self.ike_moved = false;
                 let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
                 match home_address {
                     Some(home_address) => self.adopt(home_address, shell),
