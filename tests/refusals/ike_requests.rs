@@ -12,11 +12,11 @@ use ike::wire::NotifyType;
 use crate::ike_peer::IkePeer;
 use crate::{Ground, OUTSIDE, OUTSIDE_HOME, PATIENCE, ROGUE, SECOND, SECOND_HOME, start, terminate};
 
-/// A peer by hand on the stranger's host, as the rogue that the home agent knows.
-fn peer(ground: &Ground, suggestion: Option<Ipv6Addr>, home: Option<Ipv6Addr>) -> IkePeer {
+/// A peer by hand on the stranger's host, as one that the home agent knows.
+fn peer(ground: &Ground, id: &str, suggestion: Option<Ipv6Addr>, home: Option<Ipv6Addr>) -> IkePeer {
     let secret = std::fs::read_to_string(ground.files.folder().join("psk")).unwrap();
     let address = suggestion.map(|suggestion| AddressRequest { suggestion: Some(suggestion), dns: false });
-    let (ends, names) = ((ground.stranger_address, HOME_AGENT), (ROGUE, HOME_AGENT_ID));
+    let (ends, names) = ((ground.stranger_address, HOME_AGENT), (id, HOME_AGENT_ID));
     IkePeer::connect(&ground.stranger, ends, names, &secret, address, home)
 }
 
@@ -27,7 +27,7 @@ real_kernel_test!(a_home_address_is_given_to_nobody_but_its_owner, {
 
     // By a suggestion in the configuration payload: another address is assigned, and the child is for that one.
     for suggested in [SECOND_HOME, home, HOME_AGENT, OUTSIDE_HOME] {
-        let mut peer = peer(&ground, Some(suggested), None);
+        let mut peer = peer(&ground, ROGUE, Some(suggested), None);
         peer.until("a child", |fate| !fate.children.is_empty());
         let lease = peer.fate.lease.clone().unwrap().address;
         assert!(![SECOND_HOME, home, HOME_AGENT, OUTSIDE_HOME].contains(&lease), "{lease} was assigned");
@@ -46,20 +46,21 @@ real_kernel_test!(a_home_address_is_given_to_nobody_but_its_owner, {
     }
     ground.assert_unharmed("suggestions of other nodes' addresses");
 
-    // By the first child: the IKE SA stands, without it.
-    let mark = ha.mark();
-    let mut peer = peer(&ground, None, Some(SECOND_HOME));
-    peer.until("a refusal", |fate| fate.ike_sa.is_some() && !fate.failed.is_empty());
-    assert_eq!(peer.fate.failed, [Some(NotifyType::TsUnacceptable)]);
-    assert!(peer.fate.children.is_empty() && peer.fate.closed.is_empty());
-    ground.refused(ha, mark, "child_refused", &format!("{ROGUE} asked for {SECOND_HOME}-{SECOND_HOME}"));
-    peer.close();
-    ground.assert_unharmed("a first child for another's address");
+    // By the first child, of one with an address of its own and of one who has to ask for it: the IKE SA stands, without it.
+    for (id, notify) in [(OUTSIDE, NotifyType::TsUnacceptable), (ROGUE, NotifyType::FailedCpRequired)] {
+        let mark = ha.mark();
+        let mut peer = peer(&ground, id, None, Some(SECOND_HOME));
+        peer.until("a refusal", |fate| fate.ike_sa.is_some() && !fate.failed.is_empty());
+        assert_eq!(peer.fate.failed, [Some(notify)]);
+        assert!(peer.fate.children.is_empty() && peer.fate.closed.is_empty());
+        ground.refused(ha, mark, "child_refused", id);
+        peer.close();
+        ground.assert_unharmed("a first child for another's address");
+    }
 
     // A homeward that is configured with the address of another one says what is wrong.
-    let configured = [("home_address = \"assign\"", format!("home_address = \"{SECOND_HOME}\""))];
-    let configured = configured.each_ref().map(|(from, to)| (*from, to.as_str()));
-    ground.variant("greedy.toml", &format!("{ROGUE}.toml"), &configured);
+    let (own, elses) = (format!("\"{OUTSIDE_HOME}\""), format!("\"{SECOND_HOME}\""));
+    ground.variant("greedy.toml", &format!("{OUTSIDE}.toml"), &[(&own, &elses)]);
     let mark = ha.mark();
     let mut greedy = ground.rogue("greedy.toml");
     let why = format!("the home agent's configuration has another home address for us than {SECOND_HOME}");
@@ -68,7 +69,7 @@ real_kernel_test!(a_home_address_is_given_to_nobody_but_its_owner, {
     let pauses = |event: &homeward::lab::Event| event.number("retry_s");
     let first = greedy.wait("ike_closed", PATIENCE).unwrap();
     greedy.wait_for(0, "ike_closed", PATIENCE, |event| pauses(event) > pauses(&first)).unwrap();
-    ground.refused(ha, mark, "child_refused", &format!("{ROGUE} asked for {SECOND_HOME}-{SECOND_HOME}"));
+    ground.refused(ha, mark, "child_refused", &format!("{OUTSIDE} asked for {SECOND_HOME}-{SECOND_HOME}"));
     terminate(&mut greedy);
     ground.assert_unharmed("a mobile node that is configured with another's address");
 

@@ -110,6 +110,9 @@ impl MobileNode {
             (Some(Purpose::Binding), Some(NotifyType::TsUnacceptable), Some(home_address)) => {
                 format!("the home agent's configuration has another home address for us than {home_address}")
             }
+            (Some(Purpose::Binding), Some(NotifyType::FailedCpRequired), Some(_)) => {
+                "the home agent assigns us a home address: set home_address = \"assign\"".to_owned()
+            }
             (_, Some(notify), _) => format!("the home agent says {notify}"),
             (_, None, _) => "the IKE SA ended before".to_owned(),
         };
