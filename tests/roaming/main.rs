@@ -10,7 +10,9 @@
 mod kernel_sas;
 mod packets;
 mod quality;
+mod rekeying;
 mod story;
+mod traffic;
 mod wire;
 
 use std::path::Path;
