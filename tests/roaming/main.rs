@@ -8,6 +8,7 @@
 )]
 
 mod kernel_sas;
+mod links;
 mod packets;
 mod quality;
 mod rekeying;
