@@ -50,7 +50,10 @@ pub fn carry(
     if current.get(&payload) != Some(&start) {
         ops.push(Op::SetPolicy(start));
     }
-    let moves = moved.iter().flat_map(|child| {
+    // Of more moves than one message holds each further message names again what the first one moved: that has to be what
+    // the policy's template names.
+    let (first, others): (Vec<&Child>, Vec<&Child>) = moved.iter().copied().partition(|child| *child == guide);
+    let moves = first.into_iter().chain(others).flat_map(|child| {
         let inbound = (halves == Halves::Both).then(|| child.inbound_move(to));
         [Some(child.outbound_move(to)), inbound].into_iter().flatten()
     });
