@@ -15,15 +15,19 @@ pub enum Halves {
     Outbound,
 }
 
-/// The tunnels that `children` make up at this care-of address: of several pairs of one purpose (a rekeying is under way) the
-/// last one is sent under.
+/// The tunnels that `children`, the oldest first, make up at this care-of address. Of several pairs of one purpose (a rekeying is
+/// under way) the last one is sent under that the peer is known to receive under: RFC 7296 §2.8 has the responder of a rekeying go on
+/// with the old pair until the initiator, which has the new one by then, deletes it.
 pub fn tunnels<'a>(children: impl Iterator<Item = &'a Child>, care_of: CareOfAddress) -> Tunnels {
     let mut tunnels = Tunnels { care_of, return_routability: None, payload: None };
     for child in children {
-        match child.purpose {
-            Purpose::ReturnRoutability => tunnels.return_routability = Some(child.reqid),
-            Purpose::Payload => tunnels.payload = Some(child.reqid),
-            Purpose::Binding | Purpose::PrefixDiscovery => {}
+        let place = match child.purpose {
+            Purpose::ReturnRoutability => &mut tunnels.return_routability,
+            Purpose::Payload => &mut tunnels.payload,
+            Purpose::Binding | Purpose::PrefixDiscovery => continue,
+        };
+        if place.is_none() || !child.succeeds {
+            *place = Some(child.reqid);
         }
     }
     tunnels
@@ -108,4 +112,43 @@ fn at_ends(policy: &Policy, child: &Child) -> Policy {
 /// The key of the policy that guides migrations on this side.
 pub fn guiding_policy(home: HomeAddress, side: Side) -> PolicyKey {
     spd::payload_policy(home, side == Side::HomeAgent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CARE_OF: CareOfAddress = CareOfAddress(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 7));
+
+    fn payload(reqid: u32, succeeds: bool) -> Child {
+        Child {
+            purpose: Purpose::Payload,
+            side: Side::HomeAgent,
+            home_address: HomeAddress(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100)),
+            home_agent: HomeAgentAddress(std::net::Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1)),
+            care_of: CARE_OF,
+            inbound_spi: reqid,
+            outbound_spi: reqid,
+            reqid,
+            succeeds,
+        }
+    }
+
+    fn sent_under(children: &[Child]) -> Option<u32> {
+        tunnels(children.iter(), CARE_OF).payload
+    }
+
+    #[test]
+    fn who_asked_for_a_rekeying_sends_under_the_new_pair_at_once() {
+        assert_eq!(sent_under(&[payload(1, false), payload(2, false)]), Some(2));
+    }
+
+    #[test]
+    fn who_was_asked_for_a_rekeying_sends_under_the_old_pair_until_it_is_deleted() {
+        let (old, new, newer) = (payload(1, false), payload(2, true), payload(3, true));
+        assert_eq!(sent_under(&[old, new]), Some(1));
+        assert_eq!(sent_under(&[new]), Some(2));
+        assert_eq!(sent_under(&[new, newer]), Some(2));
+        assert_eq!(sent_under(&[]), None);
+    }
 }
