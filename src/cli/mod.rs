@@ -1,6 +1,7 @@
 //! The verbs of the command line, one file each.
 
 mod check;
+mod demo;
 mod run;
 
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show the whole idea on this machine: a mobile node roams between two links, goes home and leaves again.
+    ///
+    /// It needs no special kernel and touches nothing of this machine: everything happens in a Linux kernel in user mode, or, where
+    /// the running kernel has all that is needed, in namespaces on it. The exit status is 0 only if every expectation held.
+    Demo(demo::Demo),
 }
 
 /// Runs the verb that the command line names.
@@ -37,6 +43,12 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run { config } => run::run(&config),
         Verb::Check { config } => check::run(&config),
+        Verb::Demo(demo) => match demo.run() {
+            Ok(true) => Ok(()),
+            // It has said why.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(message) => Err(message),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
