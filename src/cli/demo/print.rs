@@ -26,13 +26,11 @@ impl Printer {
             lab::Auth::Psk => "a shared secret",
             lab::Auth::Certificate => "certificates",
         };
-        let links = if story.soft { "the old link stays up" } else { "the old link is lost" };
-        line(&format!(
-            "{} handovers in which {links}; {auth}; {} ms one way between access routers and home agent.\n\n\
-             seconds  at   what happens",
-            story.moves,
-            story.delay.as_millis()
-        ));
+        let handovers = if story.moves == 1 { "One handover".to_owned() } else { format!("{} handovers", story.moves) };
+        let link = if story.soft { "while the old link stays up" } else { "by loss of the old link" };
+        let delay = story.delay.as_millis();
+        line(&format!("{handovers} {link}; {auth}; {delay} ms one way between access routers and home agent.\n"));
+        line("seconds  at   what happens");
     }
 
     pub(super) fn moment(&mut self, moment: &Moment) {
@@ -88,7 +86,7 @@ fn table(summary: &Summary, medians: &Medians) {
 }
 
 const HEAD: &str =
-    "   #  from  to    cause           link  address  BU sent  BU→BA  gap up  gap down       lost  same SAs  netlink";
+    "   #  from  to    cause           link  address  BU sent   BU→BA  gap up  gap down       lost  same SAs  netlink";
 
 fn row(n: &str, handover: &Handover) -> String {
     let answer = handover.acknowledged.saturating_sub(handover.update_sent);
@@ -99,7 +97,7 @@ fn row(n: &str, handover: &Handover) -> String {
         None => "at rest",
     };
     format!(
-        "{n:>4}  {:<4}  {:<4}  {:<13} {:>6}  {:>7}  {:>7}  {:>5}  {:>6}  {:>8}  {lost:>9}  {migrated:>8}  {:>7}",
+        "{n:>4}  {:<4}  {:<4}  {:<13} {:>6}  {:>7}  {:>7}  {:>6}  {:>6}  {:>8}  {lost:>9}  {migrated:>8}  {:>7}",
         handover.from,
         handover.to,
         handover.cause,
@@ -115,7 +113,7 @@ fn row(n: &str, handover: &Handover) -> String {
 
 fn median_row(medians: &Medians) -> String {
     format!(
-        "      median; round trip {:<10} {:>6}  {:>7}  {:>7}  {:>5}  {:>6}  {:>8}",
+        "      median; round trip {:<10} {:>6}  {:>7}  {:>7}  {:>6}  {:>6}  {:>8}",
         ms(medians.rtt),
         ms(medians.link),
         ms(medians.address),
