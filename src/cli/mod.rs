@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod pki;
 mod run;
 
 use std::path::PathBuf;
@@ -36,6 +37,11 @@ enum Verb {
     /// It needs no special kernel and touches nothing of this machine: everything happens in a Linux kernel in user mode, or, where
     /// the running kernel has all that is needed, in namespaces on it. The exit status is 0 only if every expectation held.
     Demo(demo::Demo),
+    /// Make an authority and certificates, look at them, and judge them.
+    Pki {
+        #[command(subcommand)]
+        verb: pki::Verb,
+    },
 }
 
 /// Runs the verb that the command line names.
@@ -49,6 +55,7 @@ pub fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(message) => Err(message),
         },
+        Verb::Pki { verb } => pki::run(verb),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -82,9 +82,12 @@ impl FakeKernel {
                 self.proxies.retain(|known| known != &(*interface, *address));
                 Ok(())
             }
-            Op::SpdHash { .. } | Op::SetRoute(_) | Op::DeleteRoute(_) | Op::SetNeighbour { .. } | Op::Sysctl { .. } => {
-                Ok(())
-            }
+            Op::SpdHash { .. }
+            | Op::SetRoute(_)
+            | Op::DeleteRoute(_)
+            | Op::SetNeighbour { .. }
+            | Op::DeleteNeighbour { .. }
+            | Op::Sysctl { .. } => Ok(()),
         }
     }
 

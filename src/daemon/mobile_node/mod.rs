@@ -63,6 +63,8 @@ pub struct MobileNode {
     lingering: Vec<(CareOfAddress, SaKey)>,
     stopping: bool,
     finished: bool,
+    /// Whether the IKE SA was built at another place than this.
+    ike_moved: bool,
     /// Sent to the kernel since the movement began that is under way.
     netlink_messages: u32,
     /// Tells the attempts to build an IKE SA apart.
@@ -87,6 +89,7 @@ impl MobileNode {
             lingering: Vec::new(),
             stopping: false,
             finished: false,
+            ike_moved: false,
             netlink_messages: 0,
             attempt: 0,
         }
@@ -156,7 +159,7 @@ impl MobileNode {
 
     /// Gives the IKE engine an order of the operator (a liveness check).
     pub fn order(&mut self, now: Instant, order: impl FnOnce(IkeSaId) -> Input, shell: &mut dyn Shell) {
-        if let Session::Established { ike_sa } = self.session {
+        if let Session::Established { ike_sa, .. } = self.session {
             self.ike.handle(now, order(ike_sa));
             self.drain(now, shell);
         }
@@ -220,7 +223,7 @@ impl MobileNode {
             MobileNodeAction::AddCareOf(care_of) => self.add_care_of(now, care_of, shell),
             // The farewell of IKE still needs it; what is ours is removed at the very end.
             MobileNodeAction::RemoveCareOf(_) if self.stopping => {}
-            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(care_of, shell),
+            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(now, care_of, shell),
             MobileNodeAction::ProbeDuplicate { interface, address } => shell.probe_duplicate(interface, address),
             MobileNodeAction::Relocate { from, to, soft } => self.relocate(now, from, to, soft, shell),
             MobileNodeAction::SendBindingUpdate { home_address, home_agent, via, message, sequence, attempt } => {
@@ -228,14 +231,18 @@ impl MobileNode {
                 shell.send_mobility(home_address.0, home_agent.0, None, &message);
                 debug!(event = "binding_update", %home_address, sequence, attempt, ?via);
                 self.finish_movement(now, shell);
+                if attempt > 1 {
+                    self.doubt(now);
+                }
             }
             MobileNodeAction::Bound { home_address, care_of, lifetime, key_mobility, round_trip } => {
                 info!(
                     event = "bound", %home_address, %care_of, lifetime_s = lifetime.as_secs(),
                     round_trip_us = micros(round_trip), netlink_messages = std::mem::take(&mut self.netlink_messages)
                 );
-                if !key_mobility {
-                    // RFC 4877 §7.4: who cannot move the IKE SA needs a new one from the new care-of address.
+                if !key_mobility && self.ike_moved {
+                    // RFC 6275 §11.7.3: with the K bit clear the IKE SA does not survive a movement, and a new one is built from
+                    // the new care-of address; where it was built it is good.
                     self.renew_session(now);
                 }
             }
@@ -248,9 +255,12 @@ impl MobileNode {
             MobileNodeAction::Refused { home_address, status, retry } => {
                 warn!(event = "binding_refused", %home_address, ?status, retry);
             }
+            MobileNodeAction::SendBindingError { source, destination, message } => {
+                shell.send_mobility(source, destination, None, &message);
+            }
             MobileNodeAction::AnnounceHome { interface, home_address } => {
                 let link_layer = shell.link_layer(interface);
-                let message = super::unsolicited_advertisement(home_address.0, false, link_layer);
+                let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 shell.send_icmp6(&neighbour_discovery(interface, Some(home_address.0), ALL_NODES, message));
             }
             MobileNodeAction::SendPrefixSolicitation { home_address, home_agent, message } => {
