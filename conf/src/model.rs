@@ -198,7 +198,7 @@ pub struct Ike {
     pub ike_rekey: Duration,
     /// Rekey CHILD_SAs after this time.
     pub child_rekey: Duration,
-    /// Where keys for a packet analyser are appended. A warning at every start.
+    /// A folder that all keys are written to, as Wireshark reads them. A warning at every start.
     pub key_log: Option<PathBuf>,
 }
 

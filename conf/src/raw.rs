@@ -262,7 +262,7 @@ impl IkeTable {
             liveness: table.get("liveness", "`liveness = \"30s\"`", notes),
             ike_rekey: table.get("ike_rekey", "`ike_rekey = \"4h\"`", notes),
             child_rekey: table.get("child_rekey", "`child_rekey = \"1h\"`", notes),
-            key_log: table.get("key_log", "`key_log = \"keys.log\"`", notes),
+            key_log: table.get("key_log", "`key_log = \"keys\"`", notes),
         }
     }
 }

@@ -402,7 +402,7 @@ fn what_is_odd_but_may_be_meant_is_a_warning() {
     );
     assert_eq!(
         warnings(&changed(HOME_AGENT, "[log]", "key_log = \"keys\"\n[log]")),
-        ["23:11 all keys are written to a file: nothing stays secret"]
+        ["23:11 all keys are written to a folder: nothing stays secret"]
     );
 }
 

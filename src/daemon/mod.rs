@@ -3,6 +3,7 @@
 mod build;
 mod credentials;
 pub mod home_agent;
+mod key_log;
 mod lock;
 pub mod mobile_node;
 pub mod shell;
@@ -20,8 +21,9 @@ use mip6::address::CareOfAddress;
 use mip6::wire::{Icmp6Message, NeighbourAdvertisement, NeighbourOption, RouterSolicitation, icmp6_type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use crate::kernel::drops::{Dropped, Drops};
 use crate::kernel::event::{Events, Link};
 use crate::net::icmp6;
 use crate::net::mobility;
@@ -34,6 +36,8 @@ use world::World;
 
 /// How long a node that was told to stop may take for its farewells.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How often the kernel is asked what it has dropped.
+const DROPS: Duration = Duration::from_secs(5);
 
 /// Runs until it is told to stop (SIGTERM, SIGINT), and leaves the kernel as it was.
 ///
@@ -67,6 +71,8 @@ pub async fn run(model: Model) -> Result<(), String> {
 
 async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals: &mut Signals) -> io::Result<()> {
     let mut stop_at: Option<Instant> = None;
+    let mut drops = Drops::new();
+    let mut look = tokio::time::interval(DROPS);
     let (ike, mobility, icmp6) = world.sockets();
     loop {
         if node.finished() || stop_at.is_some_and(|at| at <= Instant::now()) {
@@ -95,6 +101,7 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
                 node.ike(endpoints, received.bytes, world);
             }
             () = maybe(deadline) => node.timeout(world),
+            _ = look.tick() => report(&mut drops),
             order = signals.next() => match order {
                 Order::Stop if stop_at.is_some() => return Ok(()),
                 Order::Stop => {
@@ -105,6 +112,16 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
                 Order::CheckLiveness => node.order(ike::action::Input::CheckLiveness, world),
                 Order::Rekey => node.order(ike::action::Input::RekeyIke, world),
             },
+        }
+    }
+}
+
+/// Says what the kernel refused before we saw it.
+fn report(drops: &mut Drops) {
+    for Dropped { packets, reason, suspicious } in drops.look() {
+        match suspicious {
+            true => warn!(event = "packets_refused", packets, reason),
+            false => debug!(event = "packets_refused", packets, reason),
         }
     }
 }
