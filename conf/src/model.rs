@@ -162,6 +162,9 @@ pub struct MobileNode {
     pub newest_link: bool,
     /// How long an old care-of address still receives after a soft handover.
     pub linger: Duration,
+    /// How long the home agent may take to acknowledge a first registration before it is repeated (default 1.5 s):
+    /// InitialBindackTimeoutFirstReg, RFC 6275 §13.
+    pub first_wait: Duration,
     /// The home agent.
     pub home_agent: HomeAgentEntry,
 }

@@ -41,7 +41,7 @@ pub use host::{Host, Lab};
 pub use kernel::Kernel;
 pub use link::{Impairment, Move, Port, Segment};
 pub use process::{Line, Process};
-pub use real_kernel::{in_guest, on_real_kernel, on_real_kernel_within, output_folder};
+pub use real_kernel::{in_guest, on_real_kernel, on_real_kernel_within, outcomes_on_real_kernels, output_folder};
 pub use service::{Auth, Configurations, Event, HomeAddressBy, Node, Service};
 pub use snapshot::Snapshot;
 pub use stream::{DirectionReport, StreamReport, TcpFlow};

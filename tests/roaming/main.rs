@@ -12,6 +12,7 @@ mod links;
 mod packets;
 mod quality;
 mod rekeying;
+mod signalling;
 mod story;
 mod traffic;
 mod wire;

@@ -13,4 +13,6 @@ mod movement;
 #[cfg(test)]
 mod stranger;
 #[cfg(test)]
+mod tracker;
+#[cfg(test)]
 mod world;

@@ -244,7 +244,7 @@ impl HomeAgent {
             HomeAgentAction::AnnounceProxy { home_address } => {
                 apply(&[Op::AddProxy { interface: self.settings.interface.0, address: home_address.0 }], shell);
                 let link_layer = shell.link_layer(self.settings.interface);
-                let message = super::unsolicited_advertisement(home_address.0, true, link_layer);
+                let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 self.neighbour_discovery(ALL_NODES, message, shell);
             }
             HomeAgentAction::SendRouterAdvertisement { destination, message } => {

@@ -63,6 +63,8 @@ pub struct MobileNode {
     lingering: Vec<(CareOfAddress, SaKey)>,
     stopping: bool,
     finished: bool,
+    /// Whether the IKE SA was built at another place than this.
+    ike_moved: bool,
     netlink_messages: u32,
     /// Tells the attempts to build an IKE SA apart.
     attempt: u64,
@@ -86,6 +88,7 @@ impl MobileNode {
             lingering: Vec::new(),
             stopping: false,
             finished: false,
+            ike_moved: false,
             netlink_messages: 0,
             attempt: 0,
         }
@@ -228,8 +231,9 @@ impl MobileNode {
                     event = "bound", %home_address, %care_of, lifetime_s = lifetime.as_secs(),
                     round_trip_us = micros(round_trip), netlink_messages = std::mem::take(&mut self.netlink_messages)
                 );
-                if !key_mobility {
-                    // RFC 4877 §7.4: who cannot move the IKE SA needs a new one from the new care-of address.
+                if !key_mobility && self.ike_moved {
+                    // RFC 6275 §11.7.3: with the K bit clear the IKE SA does not survive a movement, and a new one is built from
+                    // the new care-of address; where it was built it is good.
                     self.renew_session(now);
                 }
             }
@@ -242,9 +246,12 @@ impl MobileNode {
             MobileNodeAction::Refused { home_address, status, retry } => {
                 warn!(event = "binding_refused", %home_address, ?status, retry);
             }
+            MobileNodeAction::SendBindingError { source, destination, message } => {
+                shell.send_mobility(source, destination, None, &message);
+            }
             MobileNodeAction::AnnounceHome { interface, home_address } => {
                 let link_layer = shell.link_layer(interface);
-                let message = super::unsolicited_advertisement(home_address.0, false, link_layer);
+                let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 shell.send_icmp6(&neighbour_discovery(interface, Some(home_address.0), ALL_NODES, message));
             }
             MobileNodeAction::SendPrefixSolicitation { home_address, home_agent, message } => {

@@ -150,6 +150,7 @@ impl MobileNode {
             (self.endpoints_after_update.take(), &self.session)
         {
             // RFC 4877 §7.4: the mobile node moves its IKE end point when the update is sent.
+            self.ike_moved |= self.ike.endpoints(*ike_sa) != Some(endpoints);
             self.ike.handle(now, Input::Move(*ike_sa, endpoints));
         }
     }

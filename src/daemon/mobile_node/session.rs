@@ -110,6 +110,7 @@ impl MobileNode {
                     self.mip6.handle(now, MobileNodeInput::Unsecured);
                 }
                 self.session = Session::Established { ike_sa, attempt: tag, successor: None };
+                self.ike_moved = false;
                 let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
                 match home_address {
                     Some(home_address) => self.adopt(home_address, shell),
