@@ -15,15 +15,19 @@ pub enum Halves {
     Outbound,
 }
 
-/// The tunnels that `children` make up at this care-of address: of several pairs of one purpose (a rekeying is under way) the
-/// last one is sent under.
+/// The tunnels that `children`, the oldest first, make up at this care-of address. Of several pairs of one purpose (a rekeying is
+/// under way) the last one is sent under that the peer is known to receive under: RFC 7296 §2.8 has the responder of a rekeying go on
+/// with the old pair until the initiator, which has the new one by then, deletes it.
 pub fn tunnels<'a>(children: impl Iterator<Item = &'a Child>, care_of: CareOfAddress) -> Tunnels {
     let mut tunnels = Tunnels { care_of, return_routability: None, payload: None };
     for child in children {
-        match child.purpose {
-            Purpose::ReturnRoutability => tunnels.return_routability = Some(child.reqid),
-            Purpose::Payload => tunnels.payload = Some(child.reqid),
-            Purpose::Binding | Purpose::PrefixDiscovery => {}
+        let place = match child.purpose {
+            Purpose::ReturnRoutability => &mut tunnels.return_routability,
+            Purpose::Payload => &mut tunnels.payload,
+            Purpose::Binding | Purpose::PrefixDiscovery => continue,
+        };
+        if place.is_none() || !child.succeeds {
+            *place = Some(child.reqid);
         }
     }
     tunnels
@@ -145,6 +149,7 @@ mod tests {
             inbound_spi: reqid * 2,
             outbound_spi: reqid * 2 + 1,
             reqid,
+            succeeds: false,
         }
     }
 
@@ -270,6 +275,19 @@ mod tests {
             assert_eq!(reqids, [4096, 4096, 4097, 4097, 4098, 4098]);
             assert_eq!(carried_out(policies(side, &children, OLD), &ops), policies(side, &children, NEW));
         }
+    }
+
+    /// RFC 7296 §2.8: who was asked for a rekeying sends under the old pair until it is deleted.
+    #[test]
+    fn a_pair_that_the_peer_made_is_sent_under_when_the_old_one_is_gone() {
+        let old = child(Purpose::Payload, Side::HomeAgent, 1, OLD);
+        let new = Child { succeeds: true, ..child(Purpose::Payload, Side::HomeAgent, 2, OLD) };
+        let newer = Child { succeeds: true, ..child(Purpose::Payload, Side::HomeAgent, 3, OLD) };
+        let sent_under = |children: &[Child]| tunnels(children.iter(), care_of(OLD)).payload;
+        assert_eq!(sent_under(&[old, new]), Some(1));
+        assert_eq!(sent_under(&[new]), Some(2));
+        assert_eq!(sent_under(&[new, newer]), Some(2));
+        assert_eq!(sent_under(&[]), None);
     }
 
     /// The policy that guides the migration stands elsewhere (it blocks, or its template is of another place): it is set first.

@@ -83,6 +83,7 @@ impl MobileNode {
             inbound_spi: sa.inbound.spi,
             outbound_spi: sa.outbound.spi,
             reqid,
+            succeeds: child::succeeds(sa),
         })
     }
 

@@ -65,6 +65,7 @@ pub struct MobileNode {
     finished: bool,
     /// Whether the IKE SA was built at another place than this.
     ike_moved: bool,
+    /// Sent to the kernel since the movement began that is under way.
     netlink_messages: u32,
     /// Tells the attempts to build an IKE SA apart.
     attempt: u64,
@@ -156,12 +157,20 @@ impl MobileNode {
         &self.policies
     }
 
-    /// Gives the IKE engine an order of the operator (rekey, liveness check).
+    /// Gives the IKE engine an order of the operator (a liveness check).
     pub fn order(&mut self, now: Instant, order: impl FnOnce(IkeSaId) -> Input, shell: &mut dyn Shell) {
         if let Session::Established { ike_sa, .. } = self.session {
             self.ike.handle(now, order(ike_sa));
             self.drain(now, shell);
         }
+    }
+
+    /// Renews the keys of every CHILD_SA and of the IKE SA, on the operator's order.
+    pub fn rekey(&mut self, now: Instant, shell: &mut dyn Shell) {
+        for child in self.children.keys() {
+            self.ike.handle(now, Input::RekeyChild(*child));
+        }
+        self.order(now, Input::RekeyIke, shell);
     }
 
     /// When [`MobileNode::timeout`] wants to be called.
