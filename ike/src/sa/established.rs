@@ -14,7 +14,7 @@ use super::{Context, IkeSa, LINGER, State};
 use crate::action::{Action, ChildId, CloseReason, Endpoints, Lease};
 use crate::crypto::OpenError;
 use crate::fault::Fault;
-use crate::wire::{Delete, ExchangeType, Header, Identity, Message, NotifyType, Payload};
+use crate::wire::{Delete, ExchangeType, Group, Header, Identity, Message, NotifyType, Payload};
 
 /// Generations that are over but not yet forgotten. A peer can rekey as often as it likes; more than these it does not need.
 const MAX_RETIRED: usize = 4;
@@ -36,6 +36,8 @@ pub(crate) struct Established {
     pub(crate) rival: Option<Rival>,
     pub(crate) retired: Vec<Retired>,
     pub(crate) children: BTreeMap<ChildId, Child>,
+    /// The group of the key exchange that the peer wants children to have; none until it has refused one without.
+    pub(crate) child_group: Option<Group>,
     /// Filled by the owner and by timers only, never by the peer.
     pub(crate) queue: Vec<Task>,
     pub(crate) judging: Option<Judging>,
@@ -83,6 +85,7 @@ impl Established {
             rival: None,
             retired: Vec::new(),
             children: BTreeMap::new(),
+            child_group: None,
             queue: Vec::new(),
             judging: None,
             rekey_at: Some(rekey_at),
