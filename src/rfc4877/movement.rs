@@ -15,15 +15,19 @@ pub enum Halves {
     Outbound,
 }
 
-/// The tunnels that `children` make up at this care-of address: of several pairs of one purpose (a rekeying is under way) the
-/// last one is sent under.
+/// The tunnels that `children`, the oldest first, make up at this care-of address. Of several pairs of one purpose (a rekeying is
+/// under way) the last one is sent under that the peer is known to receive under: RFC 7296 §2.8 has the responder of a rekeying go on
+/// with the old pair until the initiator, which has the new one by then, deletes it.
 pub fn tunnels<'a>(children: impl Iterator<Item = &'a Child>, care_of: CareOfAddress) -> Tunnels {
     let mut tunnels = Tunnels { care_of, return_routability: None, payload: None };
     for child in children {
-        match child.purpose {
-            Purpose::ReturnRoutability => tunnels.return_routability = Some(child.reqid),
-            Purpose::Payload => tunnels.payload = Some(child.reqid),
-            Purpose::Binding | Purpose::PrefixDiscovery => {}
+        let place = match child.purpose {
+            Purpose::ReturnRoutability => &mut tunnels.return_routability,
+            Purpose::Payload => &mut tunnels.payload,
+            Purpose::Binding | Purpose::PrefixDiscovery => continue,
+        };
+        if place.is_none() || !child.succeeds {
+            *place = Some(child.reqid);
         }
     }
     tunnels
@@ -50,7 +54,10 @@ pub fn carry(
     if current.get(&payload) != Some(&start) {
         ops.push(Op::SetPolicy(start));
     }
-    let moves = moved.iter().flat_map(|child| {
+    // Of more moves than one message holds each further message names again what the first one moved: that has to be what
+    // the policy's template names.
+    let (first, others): (Vec<&Child>, Vec<&Child>) = moved.iter().copied().partition(|child| *child == guide);
+    let moves = first.into_iter().chain(others).flat_map(|child| {
         let inbound = (halves == Halves::Both).then(|| child.inbound_move(to));
         [Some(child.outbound_move(to)), inbound].into_iter().flatten()
     });
@@ -142,6 +149,7 @@ mod tests {
             inbound_spi: reqid * 2,
             outbound_spi: reqid * 2 + 1,
             reqid,
+            succeeds: false,
         }
     }
 
@@ -267,6 +275,19 @@ mod tests {
             assert_eq!(reqids, [4096, 4096, 4097, 4097, 4098, 4098]);
             assert_eq!(carried_out(policies(side, &children, OLD), &ops), policies(side, &children, NEW));
         }
+    }
+
+    /// RFC 7296 §2.8: who was asked for a rekeying sends under the old pair until it is deleted.
+    #[test]
+    fn a_pair_that_the_peer_made_is_sent_under_when_the_old_one_is_gone() {
+        let old = child(Purpose::Payload, Side::HomeAgent, 1, OLD);
+        let new = Child { succeeds: true, ..child(Purpose::Payload, Side::HomeAgent, 2, OLD) };
+        let newer = Child { succeeds: true, ..child(Purpose::Payload, Side::HomeAgent, 3, OLD) };
+        let sent_under = |children: &[Child]| tunnels(children.iter(), care_of(OLD)).payload;
+        assert_eq!(sent_under(&[old, new]), Some(1));
+        assert_eq!(sent_under(&[new]), Some(2));
+        assert_eq!(sent_under(&[new, newer]), Some(2));
+        assert_eq!(sent_under(&[]), None);
     }
 
     /// The policy that guides the migration stands elsewhere (it blocks, or its template is of another place): it is set first.

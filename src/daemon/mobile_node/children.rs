@@ -83,6 +83,7 @@ impl MobileNode {
             inbound_spi: sa.inbound.spi,
             outbound_spi: sa.outbound.spi,
             reqid,
+            succeeds: child::succeeds(sa),
         })
     }
 
@@ -106,7 +107,17 @@ impl MobileNode {
     pub(super) fn child_failed(&mut self, now: Instant, ike_sa: IkeSaId, tag: u64, notify: Option<NotifyType>) {
         let purpose = Purpose::from_tag(tag);
         let name = purpose.map_or("unknown", Purpose::name);
-        warn!(event = "child_refused", purpose = name, notify = notify.map(tracing::field::debug));
+        let reason = match (purpose, notify, self.settings.home_address) {
+            (Some(Purpose::Binding), Some(NotifyType::TsUnacceptable), Some(home_address)) => {
+                format!("the home agent's configuration has another home address for us than {home_address}")
+            }
+            (Some(Purpose::Binding), Some(NotifyType::FailedCpRequired), Some(_)) => {
+                "the home agent assigns us a home address: set home_address = \"assign\"".to_owned()
+            }
+            (_, Some(notify), _) => format!("the home agent says {notify}"),
+            (_, None, _) => "the IKE SA ended before".to_owned(),
+        };
+        warn!(event = "child_refused", purpose = name, reason);
         if purpose == Some(Purpose::Binding) {
             // Without it there is no registration; the home agent will not say otherwise in a second.
             self.ike.handle(now, Input::Close(ike_sa));

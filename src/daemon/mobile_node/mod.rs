@@ -65,6 +65,7 @@ pub struct MobileNode {
     finished: bool,
     /// Whether the IKE SA was built at another place than this.
     ike_moved: bool,
+    /// Sent to the kernel since the movement began that is under way.
     netlink_messages: u32,
     /// Tells the attempts to build an IKE SA apart.
     attempt: u64,
@@ -156,12 +157,20 @@ impl MobileNode {
         &self.policies
     }
 
-    /// Gives the IKE engine an order of the operator (rekey, liveness check).
+    /// Gives the IKE engine an order of the operator (a liveness check).
     pub fn order(&mut self, now: Instant, order: impl FnOnce(IkeSaId) -> Input, shell: &mut dyn Shell) {
         if let Session::Established { ike_sa, .. } = self.session {
             self.ike.handle(now, order(ike_sa));
             self.drain(now, shell);
         }
+    }
+
+    /// Renews the keys of every CHILD_SA and of the IKE SA, on the operator's order.
+    pub fn rekey(&mut self, now: Instant, shell: &mut dyn Shell) {
+        for child in self.children.keys() {
+            self.ike.handle(now, Input::RekeyChild(*child));
+        }
+        self.order(now, Input::RekeyIke, shell);
     }
 
     /// When [`MobileNode::timeout`] wants to be called.
@@ -231,6 +240,7 @@ impl MobileNode {
                     event = "bound", %home_address, %care_of, lifetime_s = lifetime.as_secs(),
                     round_trip_us = micros(round_trip), netlink_messages = std::mem::take(&mut self.netlink_messages)
                 );
+                self.succeeded();
                 if !key_mobility && self.ike_moved {
                     // RFC 6275 §11.7.3: with the K bit clear the IKE SA does not survive a movement, and a new one is built from
                     // the new care-of address; where it was built it is good.

@@ -23,6 +23,8 @@ const METRIC: u32 = 100;
 
 impl MobileNode {
     pub(super) fn add_care_of(&mut self, now: Instant, care_of: CareOf, shell: &mut dyn Shell) {
+        // A movement begins with its address.
+        self.netlink_messages = 0;
         if self.apply(&[Op::AddAddress(address(&care_of))], shell) {
             info!(event = "care_of_usable", care_of = %care_of.address, interface = care_of.interface.0);
         } else {
@@ -45,6 +47,9 @@ impl MobileNode {
     pub(super) fn relocate(&mut self, now: Instant, from: Location, to: Location, soft: bool, shell: &mut dyn Shell) {
         info!(event = "relocate", from = %Place(from), to = %Place(to), soft);
         self.location = to;
+        if !matches!(to, Location::Away(_)) {
+            self.netlink_messages = 0;
+        }
         let mut before = Vec::new();
         if let Some(home_address) = self.home_address {
             self.settle(home_address, from, to, soft, &mut before);

@@ -22,7 +22,8 @@ pub(super) enum Session {
     /// Being built.
     Connecting { pause: Duration },
     /// Stands. While the home agent may have forgotten it, another one is being built beside it, which will take its place.
-    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64> },
+    /// `pause`: before the next one is tried, should this one end. It is short again once we are bound.
+    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64>, pause: Duration },
 }
 
 impl MobileNode {
@@ -105,11 +106,15 @@ impl MobileNode {
             }
             Action::Established { ike_sa, tag, peer, endpoints, lease } => {
                 info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
-                if let Session::Established { .. } = self.session {
-                    // The home agent may have forgotten the binding with the old one.
-                    self.mip6.handle(now, MobileNodeInput::Unsecured);
-                }
-                self.session = Session::Established { ike_sa, attempt: tag, successor: None };
+                let pause = match self.session {
+                    Session::Connecting { pause } | Session::Idle { pause, .. } => longer(pause),
+                    Session::Established { pause, .. } => {
+                        // The home agent may have forgotten the binding with the old one.
+                        self.mip6.handle(now, MobileNodeInput::Unsecured);
+                        pause
+                    }
+                };
+                self.session = Session::Established { ike_sa, attempt: tag, successor: None, pause };
                 self.ike_moved = false;
                 let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
                 match home_address {
@@ -145,25 +150,26 @@ impl MobileNode {
             Session::Established { successor, .. } if *successor == Some(tag) => {
                 // The old one tells for itself whether it is dead.
                 *successor = None;
-                debug!(event = "ike_attempt_ended", ?reason);
+                debug!(event = "ike_attempt_ended", %reason);
             }
             Session::Established { attempt, successor: Some(_), .. } if *attempt == tag => {
-                info!(event = "ike_closed", ?reason);
+                info!(event = "ike_closed", %reason);
                 self.session = Session::Connecting { pause: RECONNECT.0 };
                 self.mip6.handle(now, MobileNodeInput::Unsecured);
             }
             Session::Established { attempt, .. } if *attempt == tag => self.closed(now, reason),
             Session::Connecting { .. } if tag == self.attempt => self.closed(now, reason),
             Session::Established { .. } | Session::Connecting { .. } | Session::Idle { .. } => {
-                debug!(event = "ike_attempt_ended", ?reason);
+                debug!(event = "ike_attempt_ended", %reason);
             }
         }
     }
 
     fn closed(&mut self, now: Instant, reason: &CloseReason) {
         let pause = match self.session {
-            Session::Connecting { pause } => (pause * 2).min(RECONNECT.1),
-            Session::Established { .. } | Session::Idle { .. } => RECONNECT.0,
+            Session::Connecting { pause } => longer(pause),
+            Session::Established { pause, .. } => pause,
+            Session::Idle { .. } => RECONNECT.0,
         };
         self.mip6.handle(now, MobileNodeInput::Unsecured);
         if self.stopping {
@@ -171,8 +177,15 @@ impl MobileNode {
             self.finished = true;
             return;
         }
-        warn!(event = "ike_closed", ?reason, retry_s = pause.as_secs());
+        warn!(event = "ike_closed", %reason, retry_s = pause.as_secs());
         self.session = Session::Idle { not_before: Some(now + pause), pause };
+    }
+
+    /// We are bound: what went wrong before is over.
+    pub(super) fn succeeded(&mut self) {
+        if let Session::Established { pause, .. } = &mut self.session {
+            *pause = RECONNECT.0;
+        }
     }
 
     pub(super) fn disconnect(&mut self, now: Instant) {
@@ -206,4 +219,9 @@ impl MobileNode {
         self.session = Session::Idle { not_before: None, pause: RECONNECT.0 };
         self.connect(now);
     }
+}
+
+/// A peer that refuses, or an IKE SA that does not come to be of use, is tried ever more seldom.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(RECONNECT.1)
 }
