@@ -286,6 +286,10 @@ mod tests {
         assert!(choose_with(&[Group::Modp2048], Exchange::IkeAuth).unwrap().group.is_none());
         let chosen = choose_with(&[Group::P256, Group::None], Exchange::IkeAuth).unwrap();
         assert!(chosen.transforms.contains(&Transform::group(Group::None)));
+        // RFC 7296 §3.3.6: with NONE chosen a KE payload is ignored.
+        let offered = Exchange::CreateChild(Some(Group::Modp2048));
+        let chosen = choose_with(&[Group::Modp2048, Group::None], offered).unwrap();
+        assert!(chosen.group.is_none() && chosen.transforms.contains(&Transform::group(Group::None)));
     }
 
     #[test]
