@@ -3,6 +3,7 @@
 mod build;
 mod credentials;
 pub mod home_agent;
+mod lock;
 pub mod mobile_node;
 pub mod shell;
 mod world;

@@ -14,6 +14,7 @@ use mip6::wire::icmp6_type;
 use tracing::{debug, warn};
 
 use super::credentials::Credentials;
+use super::lock::Lock;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::event::Link;
 use crate::kernel::op::Op;
@@ -33,6 +34,7 @@ pub(super) struct World {
     links: BTreeMap<u32, Link>,
     credentials: Arc<Credentials>,
     key_log: Option<PathBuf>,
+    _lock: Lock,
 }
 
 impl World {
@@ -41,6 +43,11 @@ impl World {
     /// # Errors
     /// What is missing, in words for an operator.
     pub(super) fn open(model: &Model, credentials: Arc<Credentials>) -> Result<Self, String> {
+        Linux::probe().map_err(|error| error.to_string())?;
+        // Two guards before anything is touched: the lock of the state folder, and the IKE ports, of which this network
+        // namespace has one pair. Without them the objects of a running process would be taken for left behind.
+        let lock = Lock::take(&model.state_dir)?;
+        let ike = Arc::new(IkeSocket::open().map_err(|error| error.to_string())?);
         let kernel = Linux::open(&model.state_dir.join("kernel.journal")).map_err(|error| error.to_string())?;
         let types: &[u8] = match model.role {
             Role::HomeAgent(_) => &[
@@ -57,12 +64,13 @@ impl World {
         let links = crate::kernel::event::links().map_err(|error| format!("cannot list the interfaces: {error}"))?;
         let world = Self {
             kernel,
-            ike: Arc::new(IkeSocket::open().map_err(|error| error.to_string())?),
+            ike,
             mobility: Arc::new(MobilitySocket::open().map_err(|error| error.to_string())?),
             icmp6: Arc::new(Icmp6Socket::open(types).map_err(|error| error.to_string())?),
             links: links.into_iter().map(|link| (link.index, link)).collect(),
             credentials,
             key_log: model.ike.key_log.clone(),
+            _lock: lock,
         };
         if let Some(path) = &world.key_log {
             warn!(event = "key_log", path = %path.display(), "whoever reads this file can read all traffic");

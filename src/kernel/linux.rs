@@ -23,6 +23,9 @@ pub enum OpenError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// We are not allowed to ask.
+    #[error("the kernel does not let this process set IPsec states: it needs CAP_NET_ADMIN in its network namespace")]
+    Denied,
     /// The journal cannot be read or written.
     #[error("{}: {source}", path.display())]
     Journal {
@@ -47,10 +50,7 @@ impl Linux {
     /// # Errors
     /// The facility that is missing and what to do, or the journal that cannot be written.
     pub fn open(journal: &Path) -> Result<Self, OpenError> {
-        let missing = |facility, help| move |source| OpenError::Missing { facility, help, source };
-        let xfrm = Netlink::xfrm()
-            .map_err(missing("IPsec (CONFIG_XFRM_USER)", "load the module xfrm_user or use a kernel that has it"))?;
-        let route = Netlink::route().map_err(missing("rtnetlink", "use a kernel that has it"))?;
+        let (xfrm, route) = sockets()?;
         let wrong = |source| OpenError::Journal { path: journal.to_owned(), source };
         let left_behind = Journal::left_behind(journal).map_err(wrong)?;
         let mut linux = Self {
@@ -59,7 +59,6 @@ impl Linux {
             ours: Ours::default(),
             journal: Journal::create(&journal.with_extension("new")).map_err(wrong)?,
         };
-        linux.probe()?;
         for undo in &left_behind {
             // What is gone already was removed before the earlier process ended.
             if let Err(refused) = linux.undo(undo) {
@@ -75,7 +74,16 @@ impl Linux {
     }
 
     /// Tries the facilities that cannot be done without, by objects that nothing else uses and that are removed at once.
-    fn probe(&mut self) -> Result<(), OpenError> {
+    ///
+    /// # Errors
+    /// The facility that is missing and what to do.
+    pub fn probe() -> Result<(), OpenError> {
+        let (mut xfrm, _) = sockets()?;
+        std::fs::metadata("/proc/net/if_inet6").map_err(|source| OpenError::Missing {
+            facility: "IPv6 (CONFIG_IPV6)",
+            help: "load the module ipv6, take ipv6.disable=1 off the kernel's command line, or use a kernel that has it",
+            source,
+        })?;
         let test = IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1));
         let key = |protocol| SaKey { protocol, source: test, destination: test, spi: 0 };
         let mip6 = super::op::RouteOptimization {
@@ -83,13 +91,9 @@ impl Linux {
             care_of: Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 2),
             wildcard: false,
         };
-        let result = xfrm::set_route_optimization(&mut self.xfrm, &mip6);
-        let result = result.and_then(|()| xfrm::delete_sa(&mut self.xfrm, &mip6.key));
-        result.map_err(|refused| OpenError::Missing {
-            facility: "Mobile IPv6 (CONFIG_IPV6_MIP6)",
-            help: "load the module mip6 or use a kernel that has it",
-            source: io::Error::other(refused.reason),
-        })?;
+        let result = xfrm::set_route_optimization(&mut xfrm, &mip6);
+        let result = result.and_then(|()| xfrm::delete_sa(&mut xfrm, &mip6.key));
+        result.map_err(lacks("Mobile IPv6 (CONFIG_IPV6_MIP6)", "load the module mip6 or use a kernel that has it"))?;
         let esp = super::op::EspSa {
             key: SaKey { spi: 0x0bad_cafe, ..key(Protocol::Esp) },
             mode: super::op::Mode::Tunnel,
@@ -106,12 +110,11 @@ impl Linux {
             esn: false,
             encapsulation: None,
         };
-        let result = xfrm::add_sa(&mut self.xfrm, &esp).and_then(|()| xfrm::delete_sa(&mut self.xfrm, &esp.key));
-        result.map_err(|refused| OpenError::Missing {
-            facility: "ESP with AES-GCM for IPv6 (CONFIG_INET6_ESP, CONFIG_CRYPTO_GCM)",
-            help: "load the modules esp6 and gcm or use a kernel that has them",
-            source: io::Error::other(refused.reason),
-        })
+        let result = xfrm::add_sa(&mut xfrm, &esp).and_then(|()| xfrm::delete_sa(&mut xfrm, &esp.key));
+        result.map_err(lacks(
+            "ESP with AES-GCM for IPv6 (CONFIG_INET6_ESP, CONFIG_CRYPTO_GCM)",
+            "load the modules esp6 and gcm or use a kernel that has them",
+        ))
     }
 
     /// Removes everything of ours and puts every value back; all of it is tried.
@@ -216,6 +219,23 @@ impl Kernel for Linux {
         }
         Ok(Done { messages: self.xfrm.sent.wrapping_add(self.route.sent).wrapping_sub(before) })
     }
+}
+
+/// A facility is missing, unless it is we who may not use it.
+fn lacks(facility: &'static str, help: &'static str) -> impl FnOnce(Refused) -> OpenError {
+    move |refused| match refused.errno {
+        libc::EPERM | libc::EACCES => OpenError::Denied,
+        _ => OpenError::Missing { facility, help, source: io::Error::other(refused.reason) },
+    }
+}
+
+/// The sockets for IPsec and for addresses and routes.
+fn sockets() -> Result<(Netlink, Netlink), OpenError> {
+    let missing = |facility, help| move |source| OpenError::Missing { facility, help, source };
+    let xfrm = Netlink::xfrm()
+        .map_err(missing("IPsec (CONFIG_XFRM_USER)", "load the module xfrm_user or use a kernel that has it"))?;
+    let route = Netlink::route().map_err(missing("rtnetlink", "use a kernel that has it"))?;
+    Ok((xfrm, route))
 }
 
 /// What was to be removed and is not there is removed.

@@ -14,8 +14,10 @@
 //! | `capture.rs` | packets of an interface, in memory and as pcap |
 //! | `flow.rs`, `stream.rs` | UDP, ICMPv6 and TCP that show what a move costs |
 //! | `topology.rs` | the standard scene |
+//! | `attached.rs` | a home agent and a mobile node that is bound with it, in a scene |
 //! | `service.rs` | `homeward run` as a process of a host, with its configuration and its log |
 
+pub mod attached;
 pub mod capture;
 pub mod flow;
 pub mod guest;
@@ -31,6 +33,7 @@ pub mod snapshot;
 pub mod stream;
 pub mod topology;
 
+pub use attached::Attached;
 pub use capture::{Capture, Packet};
 pub use flow::{Datagram, FlowReport, Outage, PingFlow, UdpFlow};
 pub use guest::{Guest, LabError, Outcome, Stream, Verdict, run_in_guest};
