@@ -172,9 +172,14 @@ impl HomeAgent {
         self.stopping && self.peers.is_empty()
     }
 
-    /// The CHILD_SAs that stand.
-    pub fn children(&self) -> impl Iterator<Item = (&ChildId, &Child)> {
-        self.children.iter().map(|(id, (_, child))| (id, child))
+    /// The IKE SAs that stand: whose, and between which addresses.
+    pub fn ike_sas(&self) -> impl Iterator<Item = (IkeSaId, &Identity, Option<Endpoints>)> {
+        self.peers.iter().map(|(ike_sa, identity)| (*ike_sa, identity, self.ike.endpoints(*ike_sa)))
+    }
+
+    /// The CHILD_SAs that stand, and under which IKE SA.
+    pub fn children(&self) -> impl Iterator<Item = (ChildId, IkeSaId, &Child)> {
+        self.children.iter().map(|(id, (ike_sa, child))| (*id, *ike_sa, child))
     }
 
     /// Where the bound home addresses are, and the policies that stand for them.

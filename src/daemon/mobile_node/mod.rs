@@ -143,6 +143,19 @@ impl MobileNode {
         self.home_address
     }
 
+    /// What the home agent has acknowledged, until it expires.
+    pub fn binding(&self) -> Option<&mip6::mn::Binding> {
+        self.mip6.binding()
+    }
+
+    /// Between which addresses the IKE SA with the home agent speaks.
+    pub fn ike_endpoints(&self) -> Option<Endpoints> {
+        match self.session {
+            Session::Established { ike_sa } => self.ike.endpoints(ike_sa),
+            Session::Idle { .. } | Session::Connecting { .. } => None,
+        }
+    }
+
     /// The CHILD_SAs that stand.
     pub fn children(&self) -> impl Iterator<Item = (&ChildId, &Child)> {
         self.children.iter()
