@@ -61,7 +61,8 @@ impl Ours {
             | Op::DeleteAddress(_)
             | Op::DeleteRoute(_)
             | Op::DeleteProxy { .. }
-            | Op::SetNeighbour { .. } => Vec::new(),
+            | Op::SetNeighbour { .. }
+            | Op::DeleteNeighbour { .. } => Vec::new(),
         }
     }
 
@@ -96,7 +97,7 @@ impl Ours {
             Op::Sysctl { path, .. } => {
                 sysctl(path).map(|value| Op::Sysctl { path: path.clone(), value }).into_iter().collect()
             }
-            Op::SpdHash { .. } | Op::DeleteSa(_) | Op::SetNeighbour { .. } => Vec::new(),
+            Op::SpdHash { .. } | Op::DeleteSa(_) | Op::SetNeighbour { .. } | Op::DeleteNeighbour { .. } => Vec::new(),
         }
     }
 
@@ -135,7 +136,7 @@ impl Ours {
                     self.sysctls.push((path.clone(), old));
                 }
             }
-            Op::SetNeighbour { .. } => {}
+            Op::SetNeighbour { .. } | Op::DeleteNeighbour { .. } => {}
         }
     }
 

@@ -168,6 +168,9 @@ impl Linux {
             Op::SetNeighbour { interface, address, link_layer } => {
                 route::set_neighbour(&mut self.route, *interface, *address, *link_layer)
             }
+            Op::DeleteNeighbour { interface, address } => {
+                gone(route::delete_neighbour(&mut self.route, *interface, *address))
+            }
             Op::Sysctl { path, value } => sysctl::write(path, value),
         }
     }

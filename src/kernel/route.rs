@@ -103,6 +103,10 @@ pub(super) fn set_neighbour(
     netlink.request(NEWNEIGH, CREATE | REPLACE, &body).map(drop)
 }
 
+pub(super) fn delete_neighbour(netlink: &mut Netlink, interface: u32, address: Ipv6Addr) -> Result<(), Refused> {
+    netlink.request(DELNEIGH, 0, &neighbour_body(interface, address, 0, 0)).map(drop)
+}
+
 fn neighbour_body(interface: u32, address: Ipv6Addr, state: u16, flags: u8) -> Vec<u8> {
     let mut body = vec![AF_INET6, 0, 0, 0];
     body.extend(interface.to_ne_bytes());

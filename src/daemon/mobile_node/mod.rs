@@ -224,7 +224,7 @@ impl MobileNode {
             MobileNodeAction::AddCareOf(care_of) => self.add_care_of(now, care_of, shell),
             // The farewell of IKE still needs it; what is ours is removed at the very end.
             MobileNodeAction::RemoveCareOf(_) if self.stopping => {}
-            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(care_of, shell),
+            MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(now, care_of, shell),
             MobileNodeAction::ProbeDuplicate { interface, address } => shell.probe_duplicate(interface, address),
             MobileNodeAction::Relocate { from, to, soft } => self.relocate(now, from, to, soft, shell),
             MobileNodeAction::SendBindingUpdate { home_address, home_agent, via, message, sequence, attempt } => {

@@ -30,7 +30,9 @@ impl MobileNode {
         }
     }
 
-    pub(super) fn remove_care_of(&mut self, care_of: CareOf, shell: &mut dyn Shell) {
+    pub(super) fn remove_care_of(&mut self, now: Instant, care_of: CareOf, shell: &mut dyn Shell) {
+        // The update may have to wait (RFC 6275 §11.8, MAX_UPDATE_RATE); the tunnels do not end at an address that is gone.
+        self.finish_movement(now, shell);
         let (gone, kept): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.lingering).into_iter().partition(|(at, _)| *at == care_of.address);
         self.lingering = kept;
@@ -50,6 +52,9 @@ impl MobileNode {
         // After the home address, which it prefers as source.
         before.extend(self.route(to));
         self.apply(&before, shell);
+        if !soft {
+            self.after_update.extend(forgotten_router(from, to));
+        }
         match (&self.session, to) {
             (Session::Established { ike_sa }, _) => {
                 self.endpoints_after_update = self
@@ -201,6 +206,18 @@ impl MobileNode {
         info!(event = "home_address", %home_address);
         self.apply(&ops, shell);
     }
+}
+
+/// Packets that were sent while the link was gone wait in the kernel for the old router's link-layer address, for three
+/// seconds; and as long as one waits TCP does not repeat it.
+fn forgotten_router(from: Location, to: Location) -> Option<Op> {
+    let router = |location| match location {
+        Location::Away(care_of) => Some((care_of.interface.0, care_of.router.address)),
+        Location::Home { interface, router } => Some((interface.0, router.address)),
+        Location::Nowhere => None,
+    };
+    let (interface, address) = router(from).filter(|old| router(to) != Some(*old))?;
+    Some(Op::DeleteNeighbour { interface, address })
 }
 
 fn address(care_of: &CareOf) -> Address {

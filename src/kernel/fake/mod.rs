@@ -172,7 +172,7 @@ impl FakeKernel {
                 self.proxies.retain(|known| known != &(*interface, *address));
                 Ok(())
             }
-            Op::SpdHash { .. } | Op::SetNeighbour { .. } | Op::Sysctl { .. } => Ok(()),
+            Op::SpdHash { .. } | Op::SetNeighbour { .. } | Op::DeleteNeighbour { .. } | Op::Sysctl { .. } => Ok(()),
         }
     }
 
