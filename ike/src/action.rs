@@ -431,6 +431,10 @@ pub enum Action {
     RemoveChild(ChildId),
     /// The peer answered; it is there.
     Alive(IkeSaId),
+    /// Somebody says, without proof, that the peer does not know this IKE SA (INVALID_IKE_SPI, RFC 7296 §2.21.4). Seldom. The peer
+    /// is being asked whether it lives; the owner may build another IKE SA meanwhile, with [`Connect::initial_contact`]: when
+    /// the peer has proved itself there, it takes the place of this one.
+    Doubtful(IkeSaId),
     /// The IKE SA is gone; its children were removed by actions before this one.
     Closed {
         /// Its name.

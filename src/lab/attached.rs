@@ -2,13 +2,15 @@
 
 use std::net::Ipv6Addr;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::flow::PingFlow;
 use super::guest::LabError;
 use super::service::{Configurations, Event, Service};
-use super::topology::{Link, Scene};
+use super::topology::{CORRESPONDENT, Link, Scene};
 
 /// What an attachment or a movement may take on a busy machine. Duplicate address detection for the home address is a second of it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -69,6 +71,24 @@ impl Attached {
         let mark = self.mn.mark();
         scene.mn.move_to(Link::Home)?;
         self.mn.wait_after(mark, "unbound", PATIENCE)
+    }
+
+    /// Waits until the correspondent answers a few echo requests of the home address: through the tunnel, while the mobile node is
+    /// away.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn reaches_correspondent(&self, scene: &Scene) -> Result<(), LabError> {
+        let flow = PingFlow::start(&scene.mn, Some(self.home_address), CORRESPONDENT, Duration::from_millis(20))?;
+        let end = Instant::now() + PATIENCE;
+        while flow.so_far().delivered() < 3 {
+            if Instant::now() > end {
+                let what = format!("echo replies of {CORRESPONDENT} to {}", self.home_address);
+                return Err(LabError::TimedOut { what, within: PATIENCE });
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// Ends the mobile node and then the home agent by SIGTERM.

@@ -250,14 +250,15 @@ impl IkeSa {
     fn auth_finish(&mut self, ctx: &mut Context<'_>, auth: Auth, payloads: Vec<Payload>) -> State {
         let parts = Parts(&payloads);
         let Auth { connect, generation, nonces, nat, child_spi, .. } = auth;
-        let Connect { remote_id, address, child, tag, .. } = *connect;
+        let Connect { remote_id, address, child, initial_contact, tag, .. } = *connect;
         ctx.registry.authenticated(self.id, &remote_id);
-        if parts.has(NotifyType::InitialContact) {
-            self.close_others(ctx, &remote_id);
-        }
         let lease = address.and_then(|_| parts.lease());
         let mut established = Established::new(ctx, tag, remote_id, generation, nat);
         established.announce(ctx, self, lease);
+        // RFC 7296 §2.4: who said that this is the only IKE SA, we or the peer, has no other one any more.
+        if initial_contact || parts.has(NotifyType::InitialContact) {
+            self.close_others(ctx, &established.peer);
+        }
         let Some((request, spi)) = child.zip(child_spi) else {
             return self.settle(ctx, Box::new(established));
         };

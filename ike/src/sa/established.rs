@@ -170,7 +170,7 @@ impl IkeSa {
     ) -> State {
         let found = established.which(header).and_then(|which| Some((which, established.generation_mut(which)?)));
         let Some((which, generation)) = found else {
-            self.hint(ctx, &mut established, header);
+            self.hint(ctx, &mut established, header, bytes);
             return self.settle(ctx, established);
         };
         // RFC 7296 §3.1: the I flag says that the sender is the original initiator of this generation.
@@ -182,7 +182,7 @@ impl IkeSa {
             Ok(message) => Ok(message),
             Err(OpenError::Contents(error)) => Err(error),
             Err(OpenError::Frame(_) | OpenError::Unauthentic(_)) => {
-                self.hint(ctx, &mut established, header);
+                self.hint(ctx, &mut established, header, bytes);
                 return self.settle(ctx, established);
             }
         };
@@ -310,7 +310,7 @@ impl IkeSa {
 
     /// RFC 7296 §2.4, §2.21.4: what nobody has vouched for changes nothing; an answer that may be INVALID_IKE_SPI is a reason to
     /// ask the peer, seldom, and for the owner perhaps one to build another IKE SA beside this one.
-    fn hint(&self, ctx: &mut Context<'_>, established: &mut Established, header: &Header) {
+    fn hint(&self, ctx: &mut Context<'_>, established: &mut Established, header: &Header, bytes: &[u8]) {
         ctx.stats.forged += 1;
         let recently = established.hinted.is_some_and(|at| ctx.now.saturating_duration_since(at) < HINT_PAUSE);
         // RFC 7296 §1.5: it copies the exchange type of what we sent.
@@ -322,6 +322,10 @@ impl IkeSa {
         self.audit(ctx, Some(&established.peer), "an answer without proof: the peer may not know this IKE SA any more");
         if established.current.outgoing.free().is_some() {
             established.enqueue(ctx, Work::Liveness);
+        }
+        let unknown = |message: Message| message.notify(NotifyType::InvalidIkeSpi).is_some();
+        if established.closing.is_none() && Message::parse(bytes).is_ok_and(unknown) {
+            ctx.emit(Action::Doubtful(self.id));
         }
     }
 

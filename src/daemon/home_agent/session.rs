@@ -47,6 +47,8 @@ impl HomeAgent {
                 debug!(event = "child_refused", peer = self.name(ike_sa), tag, ?notify);
             }
             Action::RemoveChild(id) => self.remove_child(id, shell),
+            // The mobile node builds another one if it finds out that this one is dead.
+            Action::Doubtful(ike_sa) => debug!(event = "ike_doubtful", peer = self.name(ike_sa)),
             Action::Alive(ike_sa) => debug!(event = "ike_alive", peer = self.name(ike_sa)),
             Action::Closed { ike_sa, reason, .. } => {
                 info!(event = "ike_closed", peer = self.name(ike_sa), ?reason);

@@ -168,7 +168,7 @@ impl MobileNode {
 
     /// Gives the IKE engine an order of the operator (rekey, liveness check).
     pub fn order(&mut self, now: Instant, order: impl FnOnce(IkeSaId) -> Input, shell: &mut dyn Shell) {
-        if let Session::Established { ike_sa } = self.session {
+        if let Session::Established { ike_sa, .. } = self.session {
             self.ike.handle(now, order(ike_sa));
             self.drain(now, shell);
         }
@@ -232,6 +232,9 @@ impl MobileNode {
                 shell.send_mobility(home_address.0, home_agent.0, None, &message);
                 debug!(event = "binding_update", %home_address, sequence, attempt, ?via);
                 self.finish_movement(now, shell);
+                if attempt > 1 {
+                    self.doubt(now);
+                }
             }
             MobileNodeAction::Bound { home_address, care_of, lifetime, key_mobility, round_trip } => {
                 info!(

@@ -56,11 +56,15 @@ impl MobileNode {
             self.after_update.extend(forgotten_router(from, to));
         }
         match (&self.session, to) {
-            (Session::Established { ike_sa }, _) => {
+            (Session::Established { ike_sa, successor, .. }, _) => {
+                let succeeding = successor.is_some();
                 self.endpoints_after_update = self
                     .ike
                     .endpoints(*ike_sa)
                     .and_then(|old| Some(Endpoints { local: self.local(old.local.port())?, ..old }));
+                if succeeding {
+                    self.restart_successor(now);
+                }
             }
             (Session::Idle { .. }, Location::Away(_)) => self.connect(now),
             (Session::Connecting { .. }, _) => {
@@ -142,7 +146,8 @@ impl MobileNode {
         if !ops.is_empty() {
             self.apply(&ops, shell);
         }
-        if let (Some(endpoints), Session::Established { ike_sa }) = (self.endpoints_after_update.take(), &self.session)
+        if let (Some(endpoints), Session::Established { ike_sa, .. }) =
+            (self.endpoints_after_update.take(), &self.session)
         {
             // RFC 4877 §7.4: the mobile node moves its IKE end point when the update is sent.
             self.ike.handle(now, Input::Move(*ike_sa, endpoints));

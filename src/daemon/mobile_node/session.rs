@@ -21,18 +21,38 @@ pub(super) enum Session {
     Idle { not_before: Option<Instant>, pause: Duration },
     /// Being built.
     Connecting { pause: Duration },
-    /// Stands.
-    Established { ike_sa: IkeSaId },
+    /// Stands. While the home agent may have forgotten it, another one is being built beside it, which will take its place.
+    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64> },
 }
 
 impl MobileNode {
     pub(super) fn connect(&mut self, now: Instant) {
-        let (Some(local), Location::Away(_)) = (self.local(IKE_PORT), self.location) else { return };
         let Session::Idle { pause, .. } = self.session else { return };
+        // With no place to begin from there is nothing to wait for but the next place.
+        self.session = match self.begin(now) {
+            true => Session::Connecting { pause },
+            false => Session::Idle { not_before: None, pause },
+        };
+    }
+
+    /// Builds an IKE SA that will take the place of one that the home agent may have forgotten (RFC 7296 §2.4: what says so is
+    /// not proved, so the old one stays until the new one is authenticated).
+    fn succeed(&mut self, now: Instant) {
+        if !self.stopping
+            && matches!(self.session, Session::Established { successor: None, .. })
+            && self.begin(now)
+            && let Session::Established { successor, .. } = &mut self.session
+        {
+            *successor = Some(self.attempt);
+        }
+    }
+
+    /// Whether there is a place to begin from.
+    fn begin(&mut self, now: Instant) -> bool {
+        let (Some(local), Location::Away(_)) = (self.local(IKE_PORT), self.location) else { return false };
         let remote = SocketAddr::V6(SocketAddrV6::new(self.settings.home_agent.0, IKE_PORT, 0, 0));
         let (local_auth, remote_auth) = (self.settings.credentials)();
         self.attempt += 1;
-        self.session = Session::Connecting { pause };
         // RFC 4877 §9: with no home address of our own an empty request asks for any; one that we had is suggested.
         let address = match self.settings.home_address {
             Some(_) => None,
@@ -53,6 +73,7 @@ impl MobileNode {
             })),
         );
         info!(event = "ike_connect", %local, %remote);
+        true
     }
 
     pub(super) fn ike_action(&mut self, now: Instant, action: Action, shell: &mut dyn Shell) {
@@ -82,9 +103,13 @@ impl MobileNode {
             Action::Established { ike_sa, tag, .. } if tag != self.attempt => {
                 self.ike.handle(now, Input::Close(ike_sa))
             }
-            Action::Established { ike_sa, peer, endpoints, lease, .. } => {
+            Action::Established { ike_sa, tag, peer, endpoints, lease } => {
                 info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
-                self.session = Session::Established { ike_sa };
+                if let Session::Established { .. } = self.session {
+                    // The home agent may have forgotten the binding with the old one.
+                    self.mip6.handle(now, MobileNodeInput::Unsecured);
+                }
+                self.session = Session::Established { ike_sa, attempt: tag, successor: None };
                 let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
                 match home_address {
                     Some(home_address) => self.adopt(home_address, shell),
@@ -99,12 +124,38 @@ impl MobileNode {
             Action::RemoveChild(id) => self.remove_child(id, shell),
             Action::ChildFailed { ike_sa, tag, notify } => self.child_failed(now, ike_sa, tag, notify),
             Action::Alive(_) => debug!(event = "ike_alive"),
-            Action::Closed { tag, reason, .. } if tag == self.attempt => self.closed(now, &reason),
-            Action::Closed { reason, .. } => debug!(event = "ike_attempt_ended", ?reason),
+            Action::Doubtful(ike_sa) => {
+                if matches!(self.session, Session::Established { ike_sa: ours, .. } if ours == ike_sa) {
+                    info!(event = "ike_doubtful", "the home agent seems to have forgotten us: another IKE SA is tried");
+                    self.succeed(now);
+                }
+            }
+            Action::Closed { tag, reason, .. } => self.ended(now, tag, &reason),
             Action::Audit(audit) => {
                 warn!(event = "refused", reason = audit.reason, remote = audit.remote.map(tracing::field::display));
             }
             Action::KeyLog(keys) => shell.log_keys(&keys),
+        }
+    }
+
+    /// An IKE SA is over, or the attempt to build it.
+    fn ended(&mut self, now: Instant, tag: u64, reason: &CloseReason) {
+        match &mut self.session {
+            Session::Established { successor, .. } if *successor == Some(tag) => {
+                // The old one tells for itself whether it is dead.
+                *successor = None;
+                debug!(event = "ike_attempt_ended", ?reason);
+            }
+            Session::Established { attempt, successor: Some(_), .. } if *attempt == tag => {
+                info!(event = "ike_closed", ?reason);
+                self.session = Session::Connecting { pause: RECONNECT.0 };
+                self.mip6.handle(now, MobileNodeInput::Unsecured);
+            }
+            Session::Established { attempt, .. } if *attempt == tag => self.closed(now, reason),
+            Session::Connecting { .. } if tag == self.attempt => self.closed(now, reason),
+            Session::Established { .. } | Session::Connecting { .. } | Session::Idle { .. } => {
+                debug!(event = "ike_attempt_ended", ?reason);
+            }
         }
     }
 
@@ -125,14 +176,28 @@ impl MobileNode {
 
     pub(super) fn disconnect(&mut self, now: Instant) {
         match self.session {
-            Session::Established { ike_sa } => self.ike.handle(now, Input::Close(ike_sa)),
+            Session::Established { ike_sa, .. } => self.ike.handle(now, Input::Close(ike_sa)),
             Session::Idle { .. } | Session::Connecting { .. } => self.finished = true,
         }
     }
 
     pub(super) fn renew_session(&mut self, now: Instant) {
-        if let Session::Established { ike_sa } = self.session {
+        if let Session::Established { ike_sa, .. } = self.session {
             self.ike.handle(now, Input::Close(ike_sa));
+        }
+    }
+
+    pub(super) fn restart_successor(&mut self, now: Instant) {
+        if let Session::Established { successor, .. } = &mut self.session {
+            *successor = None;
+            self.succeed(now);
+        }
+    }
+
+    /// An update was not answered: is the home agent there, and does it still know us?
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if let Session::Established { ike_sa, .. } = self.session {
+            self.ike.handle(now, Input::CheckLiveness(ike_sa));
         }
     }
 
