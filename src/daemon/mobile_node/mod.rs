@@ -151,7 +151,7 @@ impl MobileNode {
     /// Between which addresses the IKE SA with the home agent speaks.
     pub fn ike_endpoints(&self) -> Option<Endpoints> {
         match self.session {
-            Session::Established { ike_sa } => self.ike.endpoints(ike_sa),
+            Session::Established { ike_sa, .. } => self.ike.endpoints(ike_sa),
             Session::Idle { .. } | Session::Connecting { .. } => None,
         }
     }
