@@ -46,6 +46,41 @@ pub enum Identity {
     DomainName(String),
 }
 
+/// The text is no identity that a configuration can name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAnIdentity {
+    /// The cause.
+    pub message: String,
+    /// The fix.
+    pub help: String,
+}
+
+impl fmt::Display for NotAnIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.message, self.help)
+    }
+}
+
+impl std::error::Error for NotAnIdentity {}
+
+impl std::str::FromStr for Identity {
+    type Err = NotAnIdentity;
+
+    /// As `id = "…"` in the file.
+    fn from_str(text: &str) -> Result<Self, NotAnIdentity> {
+        crate::value::identity(text).map_err(|(message, help)| NotAnIdentity { message, help })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipv6(address) => address.fmt(f),
+            Self::Email(name) | Self::DomainName(name) => name.fmt(f),
+        }
+    }
+}
+
 /// How a peer proves its identity (and we to it).
 #[derive(Clone, PartialEq, Eq)]
 pub enum Authentication {

@@ -1,6 +1,7 @@
 //! The verbs of the command line, one file each.
 
 mod check;
+mod pki;
 mod run;
 
 use std::path::PathBuf;
@@ -30,6 +31,11 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make an authority and certificates, look at them, and judge them.
+    Pki {
+        #[command(subcommand)]
+        verb: pki::Verb,
+    },
 }
 
 /// Runs the verb that the command line names.
@@ -37,6 +43,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Run { config } => run::run(&config),
         Verb::Check { config } => check::run(&config),
+        Verb::Pki { verb } => pki::run(verb),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ike::action::Endpoints;
 use mip6::action::{HomeAgentInput, Interface, MobileNodeInput};
@@ -27,6 +27,7 @@ use crate::net::icmp6;
 use crate::net::mobility;
 use conf::model::Model;
 use credentials::Credentials;
+pub use credentials::{check, in_certificates};
 use home_agent::HomeAgent;
 use mobile_node::MobileNode;
 use world::World;
@@ -40,6 +41,11 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// What keeps it from starting, in words for an operator.
 pub async fn run(model: Model) -> Result<(), String> {
     let credentials = Arc::new(Credentials::read(&model)?);
+    // No reason to stay down: a clock may be set later, and a peer may think otherwise.
+    let (odd, soon) = credentials.oddities(&model, SystemTime::now())?;
+    for remark in odd.into_iter().chain(soon) {
+        warn!(event = "certificate", "{remark}");
+    }
     let mut world = World::open(&model, credentials.clone())?;
     let mut events = Events::open().map_err(|error| format!("cannot listen to the kernel's events: {error}"))?;
     let mut signals = Signals::new().map_err(|error| format!("cannot listen to signals: {error}"))?;
