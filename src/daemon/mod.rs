@@ -5,6 +5,7 @@ mod credentials;
 pub mod home_agent;
 mod lock;
 pub mod mobile_node;
+mod repair;
 pub mod shell;
 mod world;
 

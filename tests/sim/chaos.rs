@@ -184,6 +184,15 @@ fn settle(world: &mut World, random: &mut Random) -> Option<String> {
     fault(world)
 }
 
-fn fault(world: &World) -> Option<String> {
-    world.violations.first().cloned().or_else(|| verdict::consistent(world).err())
+/// An exchange that happens to be under way, a rekeying say, is given the time to end.
+fn fault(world: &mut World) -> Option<String> {
+    let mut fault = None;
+    for _ in 0..10 {
+        fault = world.violations.first().cloned().or_else(|| verdict::consistent(world).err());
+        if fault.is_none() || !world.violations.is_empty() {
+            break;
+        }
+        world.run(Duration::from_millis(150));
+    }
+    fault
 }

@@ -29,10 +29,8 @@ pub(crate) enum Sent {
         interface: Interface,
         message: Vec<u8>,
     },
-    Probe {
-        interface: Interface,
-        address: Ipv6Addr,
-    },
+    /// Has somebody this address?
+    Probe(Ipv6Addr),
 }
 
 /// A host's kernel and its outgoing queue.
@@ -43,7 +41,8 @@ pub(crate) struct Hand {
     pub(crate) refusals: usize,
     /// What must never be, and was.
     pub(crate) violations: Vec<String>,
-    /// The next batches that fail, for scenarios: so many.
+    /// For scenarios: so many batches pass, and then so many are refused.
+    pub(crate) let_pass: usize,
     pub(crate) refuse: usize,
     pub(crate) random: Random,
     pub(crate) trace: bool,
@@ -51,7 +50,7 @@ pub(crate) struct Hand {
 
 impl Hand {
     pub(crate) fn new(kernel: FakeKernel, random: Random, trace: bool) -> Self {
-        Self { kernel, sent: Vec::new(), refusals: 0, violations: Vec::new(), refuse: 0, random, trace }
+        Self { kernel, sent: Vec::new(), refusals: 0, violations: Vec::new(), let_pass: 0, refuse: 0, random, trace }
     }
 
     /// The upper layer sends; signalling never goes without ESP.
@@ -76,8 +75,18 @@ impl Hand {
 
 impl Shell for Hand {
     fn apply(&mut self, batch: &[Op]) -> Result<Done, Failure> {
-        if self.refuse > 0 || self.random.happens(self.refusals) {
-            self.refuse = self.refuse.saturating_sub(1);
+        let refused = match (&mut self.let_pass, &mut self.refuse) {
+            (0, 0) => self.random.happens(self.refusals),
+            (0, refuse) => {
+                *refuse -= 1;
+                true
+            }
+            (let_pass, _) => {
+                *let_pass -= 1;
+                false
+            }
+        };
+        if refused {
             self.kernel.refuse_next(self.random.below(batch.len().max(1)));
         }
         let result = self.kernel.apply(batch);
@@ -111,8 +120,8 @@ impl Shell for Hand {
         self.send(datagram, icmp6.care_of);
     }
 
-    fn probe_duplicate(&mut self, interface: Interface, address: Ipv6Addr) {
-        self.sent.push(Sent::Probe { interface, address });
+    fn probe_duplicate(&mut self, _: Interface, address: Ipv6Addr) {
+        self.sent.push(Sent::Probe(address));
     }
 
     fn link_layer(&self, _: Interface) -> Option<[u8; 6]> {

@@ -1,7 +1,15 @@
 //! Both daemons over links that lose, double and reorder, with a clock that only the test moves and kernels in memory. One seed is
 //! one life; it replays exactly: `HOMEWARD_SEED=… cargo test --test sim replay -- --nocapture`.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a simulation that does not hold together has failed"
+)]
+
 mod chaos;
+mod faults;
 mod hand;
 mod hosts;
 mod random;

@@ -86,15 +86,15 @@ fn mobile(world: &World, number: usize) -> Result<(), String> {
         }
         several => return Err(format!("the home agent has {} IKE SAs with it", several.len())),
     }
-    let bound = node.home_address().and_then(|home| world.agent.bound().get(&home));
+    let bound =
+        world.agent.bound().find(|(home, ..)| Some(*home) == node.home_address()).map(|(_, care_of, _)| care_of);
     let desired = match (location, node.home_address()) {
         (Location::Away(care_of), Some(home)) => {
             place(care_of.interface.0, care_of.prefix)?;
             let binding = node.binding().map(|binding| binding.care_of);
             ensure(binding == Some(care_of.address), || format!("at {} it is bound to {binding:?}", care_of.address))?;
-            let at_agent = bound.map(|(care_of, _)| *care_of);
-            ensure(at_agent == Some(care_of.address), || {
-                format!("at {} the home agent has it at {at_agent:?}", care_of.address)
+            ensure(bound == Some(care_of.address), || {
+                format!("at {} the home agent has it at {bound:?}", care_of.address)
             })?;
             all_purposes(&children, care_of.address)?;
             let tunnels = movement::tunnels(children.iter(), care_of.address);
@@ -109,6 +109,7 @@ fn mobile(world: &World, number: usize) -> Result<(), String> {
                 None => Policies::new(),
             }
         }
+        (Location::Nowhere, None) if mobile.plugged == [None; 2] => Policies::new(),
         (Location::Away(_) | Location::Nowhere, _) => return Err(format!("it is still at {location:?}")),
     };
     ensure(*policies == desired, || format!("its policies are {policies:#?}\nand should be {desired:#?}"))?;
@@ -164,14 +165,14 @@ fn same_sas(kernel: &FakeKernel, children: &[Child]) -> Result<(), String> {
 fn agent(world: &World) -> Result<(), String> {
     let kernel = &world.agent_hand.kernel;
     let mut desired = spd::home_agent(AGENT, &[Place::Home.prefix()]);
-    for (home_address, (care_of, policies)) in world.agent.bound() {
+    for (home_address, care_of, policies) in world.agent.bound() {
         let children: Vec<Child> = world
             .agent
             .children()
             .map(|(.., child)| *child)
-            .filter(|child| child.home_address == *home_address)
+            .filter(|child| child.home_address == home_address)
             .collect();
-        let binding = movement::binding_policies(*home_address, AGENT, &children, *care_of);
+        let binding = movement::binding_policies(home_address, AGENT, &children, care_of);
         ensure(*policies == binding, || format!("the policies of {home_address} are not what its children want"))?;
         desired.extend(binding);
     }
@@ -187,7 +188,7 @@ fn agent(world: &World) -> Result<(), String> {
     let children: Vec<Child> = world.agent.children().map(|(.., child)| *child).collect();
     same_sas(kernel, &children)?;
     let proxies: BTreeSet<_> = kernel.proxies().iter().map(|(_, address)| HomeAddress(*address)).collect();
-    let bound: BTreeSet<_> = world.agent.bound().keys().copied().collect();
+    let bound: BTreeSet<_> = world.agent.bound().map(|(home_address, ..)| home_address).collect();
     ensure(proxies == bound, || format!("it answers for {proxies:?}, bound are {bound:?}"))?;
     let mobiles: BTreeSet<_> = world.mobiles.iter().filter_map(|mobile| mobile.node.as_ref()?.home_address()).collect();
     ensure(bound.is_subset(&mobiles), || format!("bound are {bound:?}, home addresses are {mobiles:?}"))

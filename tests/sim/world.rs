@@ -206,7 +206,7 @@ impl World {
             Sent::Ike { from, to, bytes } => self.travel(Arrival::Ike { from, to, bytes }),
             Sent::Packet(packet) => self.travel(Arrival::Packet(packet)),
             Sent::OnLink { message, .. } => self.link_multicast(Place::Home, &message),
-            Sent::Probe { address, .. } => {
+            Sent::Probe(address) => {
                 let defended = self.mobiles.iter().any(|mobile| mobile.is_at(address, Place::Home));
                 if defended {
                     self.say(|| format!("a mobile node defends {address} at home"));
@@ -245,7 +245,7 @@ impl World {
                 }
             }
             // Nobody has our care-of addresses, unless a scenario says so.
-            Sent::Probe { .. } => {}
+            Sent::Probe(_) => {}
         }
     }
 

@@ -58,6 +58,10 @@ impl IkeSa {
         parts: Parts<'_>,
     ) -> Result<(Agreed, crate::crypto::ChildKeys, Nonce), (child::Refusal, Fault)> {
         let agreed = child::answered(&exchange.request, parts)?;
+        if exchange.deleted.contains(&agreed.chosen.spi) {
+            // RFC 7296 §1.4.1: the peer's Delete has overtaken its answer, which got lost at first: there is no such child.
+            return Err(((None, false), Fault::peer(NotifyType::ChildSaNotFound, "the peer has deleted it again")));
+        }
         let refuse = |fault: Fault| ((None, true), fault);
         // RFC 7296 §2.9.2: what replaces a child is not narrower than it.
         if exchange.replaces.is_some()

@@ -36,6 +36,8 @@ pub(crate) struct ChildExchange {
     pub(crate) attempt: u32,
     /// RFC 7296 §2.8.1: what the peer made of the same old child meanwhile.
     pub(crate) rival: Option<ChildRival>,
+    /// What the peer has deleted before its answer arrived: it may be the child that this is to be.
+    pub(crate) deleted: Vec<u32>,
 }
 
 /// A child that the peer made to replace the one that we are replacing.

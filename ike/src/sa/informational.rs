@@ -88,7 +88,10 @@ impl IkeSa {
     fn children_deleted(&self, ctx: &mut Context<'_>, established: &mut Established, spis: &[u32]) -> Vec<u32> {
         let mut paired = Vec::new();
         for spi in spis {
-            let Some(id) = established.child_by_outbound(*spi) else { continue };
+            let Some(id) = established.child_by_outbound(*spi) else {
+                deleted_early(established, *spi);
+                continue;
+            };
             let crossing = established.generations().any(|generation| {
                 let outstanding = generation.outgoing.outstanding();
                 outstanding.is_some_and(|sent| matches!(sent.purpose, Purpose::DeleteChild(ours) if ours == id))
@@ -128,5 +131,20 @@ impl IkeSa {
         let reason = established.closing.clone().unwrap_or(reason);
         self.tear_down(ctx, &established, reason);
         self.linger(ctx, *established, which)
+    }
+}
+
+/// Early Deletes that are remembered during one exchange; only a broken peer sends more.
+const MAX_EARLY: usize = 8;
+
+/// RFC 7296 §2.8: a Delete may arrive before the answer that made the child known.
+fn deleted_early(established: &mut Established, spi: u32) {
+    for generation in established.generations_mut() {
+        if let Some(outstanding) = generation.outgoing.outstanding_mut()
+            && let Purpose::Child(exchange) = &mut outstanding.purpose
+            && exchange.deleted.len() < MAX_EARLY
+        {
+            exchange.deleted.push(spi);
+        }
     }
 }

@@ -106,7 +106,8 @@ impl IkeSa {
         payloads.extend(old.map(|old| Payload::Notify(Notify::esp(NotifyType::RekeySa, old.spi_in))));
         payloads.extend(offer.mode);
         payloads.extend([offer.sa, Payload::Nonce(nonce.clone()), offer.ts_i, offer.ts_r]);
-        let purpose = Purpose::Child(ChildExchange { request, spi, nonce, replaces, attempt, rival: None });
+        let purpose =
+            Purpose::Child(ChildExchange { request, spi, nonce, replaces, attempt, rival: None, deleted: Vec::new() });
         established
             .current
             .request(ctx, self.endpoints, ExchangeType::CreateChildSa, &payloads, purpose)
