@@ -162,6 +162,9 @@ pub struct MobileNode {
     pub newest_link: bool,
     /// How long an old care-of address still receives after a soft handover.
     pub linger: Duration,
+    /// How long the home agent may take to acknowledge a first registration before it is repeated (default 1.5 s):
+    /// InitialBindackTimeoutFirstReg, RFC 6275 §13.
+    pub first_wait: Duration,
     /// The home agent.
     pub home_agent: HomeAgentEntry,
 }
@@ -195,7 +198,7 @@ pub struct Ike {
     pub ike_rekey: Duration,
     /// Rekey CHILD_SAs after this time.
     pub child_rekey: Duration,
-    /// Where keys for a packet analyser are appended. A warning at every start.
+    /// A folder that all keys are written to, as Wireshark reads them. A warning at every start.
     pub key_log: Option<PathBuf>,
 }
 

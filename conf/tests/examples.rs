@@ -62,6 +62,7 @@ fn the_example_of_a_mobile_node_is_right() {
     assert_eq!(node.home_address, Some("2001:db8:1::101".parse().unwrap()));
     assert_eq!(node.lifetime, Duration::from_secs(600));
     assert_eq!(node.linger, Duration::from_secs(2));
+    assert_eq!(node.first_wait, Duration::from_millis(1500));
     assert!(node.newest_link);
     assert_eq!(node.home_agent.identity, Identity::DomainName("ha.example.org".into()));
     assert_eq!(node.home_agent.authentication, Authentication::Certificate);
@@ -89,6 +90,7 @@ fn what_is_left_out_has_the_defaults_that_the_examples_name() {
     assert_eq!(node.home_address, None);
     assert!(node.newest_link);
     assert_eq!((node.lifetime, node.linger), (600 * second, 2 * second));
+    assert_eq!(node.first_wait, second * 3 / 2);
 }
 
 #[test]

@@ -70,7 +70,12 @@ impl Credentials {
 
     /// How a peer proves its identity by certificate.
     pub(super) fn remote(&self) -> RemoteAuth {
-        RemoteAuth::Certificate { authorities: self.authorities.key_ids().to_vec() }
+        RemoteAuth::Certificate { authorities: self.authorities().to_vec() }
+    }
+
+    /// SHA-1 of the public key of each authority that we trust.
+    pub(super) fn authorities(&self) -> &[[u8; 20]] {
+        self.authorities.key_ids()
     }
 
     /// Signs with our key.

@@ -16,6 +16,7 @@
 //! | `topology.rs` | the standard scene |
 //! | `attached.rs` | a home agent and a mobile node that is bound with it, in a scene |
 //! | `service.rs` | `homeward run` as a process of a host, with its configuration and its log |
+//! | `story/` | the whole idea from the first attachment to the last clean-up, as `homeward demo` tells it |
 
 pub mod attached;
 pub mod capture;
@@ -30,6 +31,7 @@ pub mod real_kernel;
 pub mod service;
 mod slot;
 pub mod snapshot;
+pub mod story;
 pub mod stream;
 pub mod topology;
 
@@ -41,8 +43,9 @@ pub use host::{Host, Lab};
 pub use kernel::Kernel;
 pub use link::{Impairment, Move, Port, Segment};
 pub use process::{Line, Process};
-pub use real_kernel::{in_guest, on_real_kernel, on_real_kernel_within, output_folder};
+pub use real_kernel::{in_guest, on_real_kernel, on_real_kernel_within, outcomes_on_real_kernels, output_folder};
 pub use service::{Auth, Configurations, Event, HomeAddressBy, Node, Service};
 pub use snapshot::Snapshot;
+pub use story::{Handover, Moment, Story, Summary};
 pub use stream::{DirectionReport, StreamReport, TcpFlow};
 pub use topology::{Link, Mobile, Scene, SceneOptions};

@@ -67,7 +67,7 @@ impl Default for Node {
 /// A folder with what a home agent and its mobile nodes are configured with.
 ///
 /// Files: `ha.toml`, `ID.toml` for each node, the shared secret `psk` or the authority `ca.pem`, `ca.key` and `ID.pem`, `ID.key` of
-/// each identity; `ha.keys` and `ID.keys` come to be when the keys are logged.
+/// each identity; `ha.keys` and `ID.keys`, configuration folders of Wireshark, come to be when the keys are logged.
 #[derive(Clone, Debug)]
 pub struct Configurations {
     folder: PathBuf,
@@ -358,6 +358,16 @@ impl Service {
     /// When it does not end in time.
     pub fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus, LabError> {
         self.process.wait(within)
+    }
+}
+
+impl Drop for Service {
+    /// A test that fails shows what its processes said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- log of process {}", self.process.id());
+            self.process.lines().iter().for_each(|line| println!("{}", line.text));
+        }
     }
 }
 

@@ -1,10 +1,21 @@
 //! A mobile node roams, on every kernel that the tests are to run on: homeward itself as two processes in the lab.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by a panic"
+)]
 
 mod kernel_sas;
+mod links;
 mod packets;
 mod quality;
+mod rekeying;
+mod signalling;
 mod story;
+mod traffic;
+mod wire;
 
 use std::path::Path;
 use std::time::Duration;

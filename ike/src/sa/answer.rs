@@ -250,7 +250,7 @@ impl IkeSa {
         established.announce(ctx, self, None);
         // After the new one is known, so that the owner never believes the peer to be gone.
         if initial_contact {
-            self.close_others(ctx, &established.peer);
+            self.close_others(ctx, &established.peer, |_| true);
         }
         if let Some(new) = new {
             self.install(ctx, &mut established, new);

@@ -1,6 +1,6 @@
 //! CHILD_SAs: what is offered, what is agreed, and their life (RFC 7296 §1.3.1, §2.9, §2.17).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::auth::reason_of;
 use super::established::Established;
@@ -15,6 +15,9 @@ use crate::fault::Fault;
 use crate::negotiate::esp;
 use crate::wire::ts::all_covered;
 use crate::wire::{Nonce, Notify, NotifyType, Payload, TrafficSelectors};
+
+/// When a child is rekeyed whose replacement was given up.
+const NEXT_REKEYING: Duration = Duration::from_secs(60);
 
 /// A CHILD_SA pair that is installed.
 #[derive(Debug)]
@@ -36,8 +39,8 @@ pub(crate) struct Child {
 pub(crate) enum ChildState {
     /// In use.
     Installed,
-    /// Replaced; its end is awaited from whoever replaced it.
-    Superseded,
+    /// Replaced by this one; its end is awaited from whoever replaced it.
+    Superseded(ChildId),
     /// We are deleting it.
     Deleting,
 }
@@ -225,6 +228,13 @@ impl IkeSa {
             ctx.registry.release_esp_spi(self.id, child.spi_in);
             ctx.registry.release_child(self.id, id);
             ctx.emit(Action::RemoveChild(id));
+            // What it was to replace goes on if it is still there, and is replaced a little later.
+            let restored = ChildState::Superseded(id);
+            for child in established.children.values_mut().filter(|child| child.state == restored) {
+                child.state = ChildState::Installed;
+                let pause = ctx.jittered(NEXT_REKEYING);
+                child.rekey_at = Some(ctx.after(pause));
+            }
         }
     }
 

@@ -58,11 +58,14 @@ impl IkeSa {
         parts: Parts<'_>,
     ) -> Result<(Agreed, crate::crypto::ChildKeys, Nonce), (child::Refusal, Fault)> {
         let agreed = child::answered(&exchange.request, parts)?;
-        if exchange.deleted.contains(&agreed.chosen.spi) {
-            // RFC 7296 §1.4.1: the peer's Delete has overtaken its answer, which got lost at first: there is no such child.
-            return Err(((None, false), Fault::peer(NotifyType::ChildSaNotFound, "the peer has deleted it again")));
-        }
         let refuse = |fault: Fault| ((None, true), fault);
+        if exchange.deleted.contains(&agreed.chosen.spi) {
+            // The Delete has overtaken the answer: the peer does not hold it any more.
+            return Err(((None, false), Fault::peer(NotifyType::ChildSaNotFound, "the peer has deleted it already")));
+        }
+        if exchange.unwanted {
+            return Err(refuse(Fault::Local("the child that it replaces was deleted meanwhile".into())));
+        }
         // RFC 7296 §2.9.2: what replaces a child is not narrower than it.
         if exchange.replaces.is_some()
             && !(all_covered(&exchange.request.local_selectors, &agreed.request.local_selectors)
@@ -94,7 +97,7 @@ impl IkeSa {
             Some(rival) if *ours < *rival.lowest => self.delete_child(ctx, established, new),
             Some(rival) => {
                 if let Some(redundant) = established.children.get_mut(&rival.child) {
-                    redundant.state = ChildState::Superseded;
+                    redundant.state = ChildState::Superseded(new);
                     redundant.rekey_at = None;
                 }
                 self.delete_child(ctx, established, old);
@@ -111,7 +114,7 @@ impl IkeSa {
         refusal: child::Refusal,
         fault: &Fault,
     ) {
-        let ChildExchange { request, spi, replaces, attempt, rival, .. } = exchange;
+        let ChildExchange { request, spi, replaces, attempt, .. } = exchange;
         let (error, held) = refusal;
         let tag = request.tag;
         let Some(old) = replaces else {
@@ -127,7 +130,7 @@ impl IkeSa {
         self.release_refused(ctx, established, spi, held);
         // RFC 7296 §2.8.1: the peer has replaced the child itself; our attempt came too late.
         let superseded = established.children.get(&old).is_none_or(|child| child.state != ChildState::Installed);
-        if rival.is_some() || superseded {
+        if superseded {
             return;
         }
         self.audit(ctx, Some(&established.peer), format!("a child is not rekeyed: {}", reason_of(fault)));
@@ -248,6 +251,10 @@ impl IkeSa {
     ) -> Result<(), Fault> {
         // RFC 7296 §1.3.3: the notify names the peer's inbound SPI, which is where we send.
         let spi = rekey.spi32().filter(|_| rekey.protocol == Protocol::Esp);
+        if rekey.spi32().is_none() || !matches!(rekey.protocol, Protocol::Esp | Protocol::Ah) {
+            // RFC 7296 §3.10: no other protocol has children, and none is echoed.
+            return Err(Fault::syntax("REKEY_SA does not name a child"));
+        }
         let found = spi.and_then(|spi| established.child_by_outbound(spi));
         let Some((old, child)) = found.and_then(|id| Some((id, established.children.get(&id)?))) else {
             // RFC 7296 §2.25: the answer names the SPI that is not known.
@@ -265,17 +272,12 @@ impl IkeSa {
         let agreed = child::judged(ctx.config, decision, offer, parts, exchange_of(parts))?;
         let (new, lowest) = self.answer_child(ctx, established, which, from, parts, agreed, Some(old))?;
         if let Some(child) = established.children.get_mut(&old) {
-            child.state = ChildState::Superseded;
+            child.state = ChildState::Superseded(new);
             child.rekey_at = None;
         }
         // RFC 7296 §2.25.1: we are rekeying it as well; the nonces will decide.
-        for generation in established.generations_mut() {
-            if let Some(outstanding) = generation.outgoing.outstanding_mut()
-                && let Purpose::Child(exchange) = &mut outstanding.purpose
-                && exchange.replaces == Some(old)
-            {
-                exchange.rival = Some(ChildRival { child: new, lowest: lowest.clone() });
-            }
+        for exchange in established.child_exchanges().filter(|exchange| exchange.replaces == Some(old)) {
+            exchange.rival = Some(ChildRival { child: new, lowest: lowest.clone() });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::auth::reason_of;
 use super::child::{Child, ChildState};
 use super::create_child::Judging;
-use super::exchange::{Purpose, Task, Work};
+use super::exchange::{ChildExchange, Purpose, Task, Work};
 use super::generation::{Generation, Patience};
 use super::respond::contents_fault;
 use super::window::Arrival;
@@ -14,7 +14,7 @@ use super::{Context, IkeSa, LINGER, State};
 use crate::action::{Action, ChildId, CloseReason, Endpoints, Lease};
 use crate::crypto::OpenError;
 use crate::fault::Fault;
-use crate::wire::{ExchangeType, Header, Identity, Message, NotifyType};
+use crate::wire::{Delete, ExchangeType, Header, Identity, Message, NotifyType, Payload};
 
 /// Generations that are over but not yet forgotten. A peer can rekey as often as it likes; more than these it does not need.
 const MAX_RETIRED: usize = 4;
@@ -27,6 +27,8 @@ const HINT_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Established {
     pub(crate) tag: u64,
     pub(crate) peer: Identity,
+    /// Whether it was us who built this IKE SA, whoever has rekeyed it since.
+    pub(crate) connected: bool,
     /// A NAT is between us: ESP goes in UDP.
     pub(crate) nat: bool,
     pub(crate) current: Generation,
@@ -75,6 +77,7 @@ impl Established {
         Established {
             tag,
             peer,
+            connected: current.initiator,
             nat,
             current,
             rival: None,
@@ -139,6 +142,14 @@ impl Established {
         self.children.iter().find(|(_, child)| child.spi_out == spi).map(|(id, _)| *id)
     }
 
+    /// Our own CREATE_CHILD_SA requests for children that are not answered.
+    pub(crate) fn child_exchanges(&mut self) -> impl Iterator<Item = &mut ChildExchange> {
+        self.generations_mut().filter_map(|generation| match &mut generation.outgoing.outstanding_mut()?.purpose {
+            Purpose::Child(exchange) => Some(exchange),
+            _ => None,
+        })
+    }
+
     /// The earliest of all timers.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let children = self.children.values().flat_map(|child| {
@@ -186,23 +197,25 @@ impl IkeSa {
                 return self.settle(ctx, established);
             }
         };
+        let fresh = match header.flags.response {
+            true => generation.outgoing.awaits(header.message_id),
+            false => generation_arrival(ctx, generation, header.message_id, from),
+        };
+        if !fresh {
+            // RFC 7296 §2.4: only a fresh message shows that the peer lives; an old one can come from anybody who kept it.
+            return self.settle(ctx, established);
+        }
         established.heard = ctx.now;
         match (header.flags.response, message) {
             (true, Ok(message)) => self.response(ctx, established, which, message),
             (true, Err(error)) => {
-                // RFC 7296 §2.21: a broken response makes no new error, but the exchange has failed for good.
-                self.protocol_error(ctx, established, format!("a response that cannot be read: {error}"))
+                self.protocol_error(ctx, established, which, format!("a response that cannot be read: {error}"))
             }
-            (false, message) => match generation_arrival(ctx, &mut established, which, header.message_id, from) {
-                false => self.settle(ctx, established),
-                true => match message {
-                    Ok(message) => self.request(ctx, established, which, from, message),
-                    Err(error) => {
-                        let fault = contents_fault(error);
-                        self.refuse_request(ctx, established, which, from, header.exchange, &fault)
-                    }
-                },
-            },
+            (false, Ok(message)) => self.request(ctx, established, which, from, message),
+            (false, Err(error)) => {
+                let fault = contents_fault(error);
+                self.refuse_request(ctx, established, which, from, header.exchange, &fault)
+            }
         }
     }
 
@@ -215,10 +228,7 @@ impl IkeSa {
     ) -> State {
         let purpose = established.generation_mut(which).and_then(|g| g.outgoing.answered(message.header.message_id));
         match purpose {
-            None => {
-                ctx.stats.out_of_window += 1;
-                self.settle(ctx, established)
-            }
+            None => self.settle(ctx, established),
             Some(Purpose::Child(exchange)) => self.child_created(ctx, established, which, exchange, &message.payloads),
             Some(Purpose::RekeyIke(exchange)) => self.ike_rekeyed(ctx, established, which, exchange, &message.payloads),
             Some(purpose) => self.informed(ctx, established, which, purpose),
@@ -270,10 +280,21 @@ impl IkeSa {
         self.linger(ctx, *established, which)
     }
 
-    fn protocol_error(&mut self, ctx: &mut Context<'_>, established: Box<Established>, reason: String) -> State {
+    /// RFC 7296 §2.21: a broken response makes no error message of its own, but the exchange has failed for good, and the IKE SA
+    /// with it; the peer hears of the end.
+    fn protocol_error(
+        &mut self,
+        ctx: &mut Context<'_>,
+        mut established: Box<Established>,
+        which: Which,
+        reason: String,
+    ) -> State {
         self.audit(ctx, Some(&established.peer), reason.clone());
         self.tear_down(ctx, &established, CloseReason::Protocol(reason));
-        State::Gone
+        if let Some(generation) = established.generation_mut(which) {
+            generation.outgoing.forget();
+        }
+        self.tell_and_end(ctx, established.current, vec![Payload::Delete(Delete::Ike)])
     }
 
     /// Keeps the answer to the last request for its repetitions.
@@ -334,9 +355,7 @@ impl IkeSa {
         if ctx.now >= established.expires {
             // RFC 7296 §2.8: what could not be rekeyed in time ends, children and all.
             self.tear_down(ctx, &established, CloseReason::Expired);
-            let payloads = [crate::wire::Payload::Delete(crate::wire::Delete::Ike)];
-            established.current.outgoing.forget();
-            return self.tell_and_end(ctx, established.current, &payloads);
+            return self.tell_and_end(ctx, established.current, vec![Payload::Delete(Delete::Ike)]);
         }
         if established.current.on_timer(ctx, self.endpoints) == Patience::Exhausted {
             // RFC 7296 §2.1: a request without an answer is the end of the IKE SA and of all its children.
@@ -406,14 +425,7 @@ impl Established {
 }
 
 /// Whether a request is new; a repeated one gets its answer again here, and one outside of the window nothing.
-fn generation_arrival(
-    ctx: &mut Context<'_>,
-    established: &mut Established,
-    which: Which,
-    message_id: u32,
-    from: Endpoints,
-) -> bool {
-    let Some(generation) = established.generation_mut(which) else { return false };
+fn generation_arrival(ctx: &mut Context<'_>, generation: &Generation, message_id: u32, from: Endpoints) -> bool {
     match generation.incoming.arrival(message_id) {
         Arrival::New => true,
         Arrival::Repeated(answer) => {

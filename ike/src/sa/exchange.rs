@@ -1,5 +1,6 @@
 //! What our own requests are for, and what waits to become a request.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::action::{ChildId, ChildRequest};
@@ -36,8 +37,25 @@ pub(crate) struct ChildExchange {
     pub(crate) attempt: u32,
     /// RFC 7296 §2.8.1: what the peer made of the same old child meanwhile.
     pub(crate) rival: Option<ChildRival>,
-    /// What the peer has deleted before its answer arrived: it may be the child that this is to be.
-    pub(crate) deleted: Vec<u32>,
+    /// SPIs that the peer has deleted meanwhile and that nobody knows: one of them may be that of this child, whose answer was
+    /// overtaken.
+    pub(crate) deleted: BTreeSet<u32>,
+    /// The owner has deleted what this replaces.
+    pub(crate) unwanted: bool,
+}
+
+impl ChildExchange {
+    pub(crate) fn new(request: ChildRequest, spi: u32, nonce: Nonce, replaces: Option<ChildId>, attempt: u32) -> Self {
+        Self { request, spi, nonce, replaces, attempt, rival: None, deleted: BTreeSet::new(), unwanted: false }
+    }
+
+    /// The peer has deleted a child of this SPI, which is none that we have.
+    pub(crate) fn unknown_deleted(&mut self, spi: u32) {
+        // A peer deletes one or two while it answers one request; more are not worth their memory.
+        if self.deleted.len() < 64 {
+            self.deleted.insert(spi);
+        }
+    }
 }
 
 /// A child that the peer made to replace the one that we are replacing.

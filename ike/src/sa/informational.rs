@@ -89,7 +89,7 @@ impl IkeSa {
         let mut paired = Vec::new();
         for spi in spis {
             let Some(id) = established.child_by_outbound(*spi) else {
-                deleted_early(established, *spi);
+                established.child_exchanges().for_each(|exchange| exchange.unknown_deleted(*spi));
                 continue;
             };
             let crossing = established.generations().any(|generation| {
@@ -131,20 +131,5 @@ impl IkeSa {
         let reason = established.closing.clone().unwrap_or(reason);
         self.tear_down(ctx, &established, reason);
         self.linger(ctx, *established, which)
-    }
-}
-
-/// Early Deletes that are remembered during one exchange; only a broken peer sends more.
-const MAX_EARLY: usize = 8;
-
-/// RFC 7296 §2.8: a Delete may arrive before the answer that made the child known.
-fn deleted_early(established: &mut Established, spi: u32) {
-    for generation in established.generations_mut() {
-        if let Some(outstanding) = generation.outgoing.outstanding_mut()
-            && let Purpose::Child(exchange) = &mut outstanding.purpose
-            && exchange.deleted.len() < MAX_EARLY
-        {
-            exchange.deleted.push(spi);
-        }
     }
 }

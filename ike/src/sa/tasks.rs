@@ -106,8 +106,7 @@ impl IkeSa {
         payloads.extend(old.map(|old| Payload::Notify(Notify::esp(NotifyType::RekeySa, old.spi_in))));
         payloads.extend(offer.mode);
         payloads.extend([offer.sa, Payload::Nonce(nonce.clone()), offer.ts_i, offer.ts_r]);
-        let purpose =
-            Purpose::Child(ChildExchange { request, spi, nonce, replaces, attempt, rival: None, deleted: Vec::new() });
+        let purpose = Purpose::Child(ChildExchange::new(request, spi, nonce, replaces, attempt));
         established
             .current
             .request(ctx, self.endpoints, ExchangeType::CreateChildSa, &payloads, purpose)
@@ -122,8 +121,8 @@ impl IkeSa {
         group: Option<Group>,
         attempt: u32,
     ) -> Result<(), Fault> {
-        let group = group.or_else(|| ike::groups(ctx.config).next().map(|group| group.id()));
-        let group = group.ok_or_else(|| Fault::Local("no usable key exchange method is configured".into()))?;
+        // RFC 7296 §1.3: the KE payload is of a group that the peer will accept, as it has before.
+        let group = group.unwrap_or(established.current.group);
         let (nonce, key) = (ctx.nonce()?, super::init::key_pair(ctx, group)?);
         let spi = ctx.registry.new_ike_spi(self.id, ctx.random);
         let payloads = [
@@ -189,7 +188,12 @@ impl IkeSa {
         self.state = match self.take_state() {
             State::Established(mut established) if established.closing.is_none() => {
                 match work {
-                    Work::DeleteChild(id) => self.delete_child(ctx, &mut established, id),
+                    Work::DeleteChild(id) => {
+                        // What is on its way to replace it is not wanted either.
+                        let replacing = |exchange: &&mut ChildExchange| exchange.replaces == Some(id);
+                        established.child_exchanges().filter(replacing).for_each(|exchange| exchange.unwanted = true);
+                        self.delete_child(ctx, &mut established, id);
+                    }
                     Work::Close => return self.state = self.close_established(ctx, established, CloseReason::Local),
                     Work::Liveness if established.waits_for(|work| matches!(work, Work::Liveness)) => {}
                     work => established.enqueue(ctx, work),

@@ -65,6 +65,7 @@ impl HomeAgent {
             inbound_spi: sa.inbound.spi,
             outbound_spi: sa.outbound.spi,
             reqid,
+            succeeds: child::succeeds(sa),
         })
     }
 

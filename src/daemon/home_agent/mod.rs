@@ -195,12 +195,20 @@ impl HomeAgent {
         self.homes.iter().filter_map(|(home_address, home)| Some((*home_address, home.bound?, &home.policies)))
     }
 
-    /// Gives the IKE engine an order of the operator for every IKE SA (rekey, liveness check).
+    /// Gives the IKE engine an order of the operator for every IKE SA (a liveness check).
     pub fn order(&mut self, now: Instant, order: impl Fn(IkeSaId) -> Input, shell: &mut dyn Shell) {
         for ike_sa in self.peers.keys() {
             self.ike.handle(now, order(*ike_sa));
         }
         self.drain(now, shell);
+    }
+
+    /// Renews the keys of every CHILD_SA and IKE SA, on the operator's order.
+    pub fn rekey(&mut self, now: Instant, shell: &mut dyn Shell) {
+        for child in self.children.keys() {
+            self.ike.handle(now, Input::RekeyChild(*child));
+        }
+        self.order(now, Input::RekeyIke, shell);
     }
 
     /// When [`HomeAgent::timeout`] wants to be called.
@@ -260,7 +268,7 @@ impl HomeAgent {
             HomeAgentAction::AnnounceProxy { home_address } => {
                 self.defend(now, home_address.0, shell);
                 let link_layer = shell.link_layer(self.settings.interface);
-                let message = super::unsolicited_advertisement(home_address.0, true, link_layer);
+                let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 self.neighbour_discovery(ALL_NODES, message, shell);
             }
             HomeAgentAction::SendRouterAdvertisement { destination, message } => {

@@ -128,6 +128,7 @@ impl MobileNode {
             inbound_spi: sa.inbound.spi,
             outbound_spi: sa.outbound.spi,
             reqid,
+            succeeds: child::succeeds(sa),
         })
     }
 
@@ -149,9 +150,23 @@ impl MobileNode {
     pub(super) fn child_failed(&mut self, now: Instant, ike_sa: IkeSaId, tag: u64, notify: Option<NotifyType>) {
         let purpose = Purpose::from_tag(tag);
         let name = purpose.map_or("unknown", Purpose::name);
-        warn!(event = "child_refused", purpose = name, notify = notify.map(tracing::field::debug));
-        if let (Some(purpose), true) = (purpose, self.is_session(ike_sa)) {
-            // RFC 4877 §9, RFC 7296 §1.3: no reason to give the IKE SA up; it is asked for again, more and more seldom.
+        let reason = match (purpose, notify, self.settings.home_address) {
+            (Some(Purpose::Binding), Some(NotifyType::TsUnacceptable), Some(home_address)) => {
+                format!("the home agent's configuration has another home address for us than {home_address}")
+            }
+            (Some(Purpose::Binding), Some(NotifyType::FailedCpRequired), Some(_)) => {
+                "the home agent assigns us a home address: set home_address = \"assign\"".to_owned()
+            }
+            (_, Some(notify), _) => format!("the home agent says {notify}"),
+            (_, None, _) => "the IKE SA ended before".to_owned(),
+        };
+        warn!(event = "child_refused", purpose = name, reason);
+        let (Some(purpose), true) = (purpose, self.is_session(ike_sa)) else { return };
+        if purpose == Purpose::Binding && notify.is_some() && !self.secured {
+            // Without it there is no registration, and what the home agent would say otherwise it says in IKE_AUTH.
+            self.ike.handle(now, Input::Close(ike_sa));
+        } else {
+            // RFC 7296 §1.3: no reason to give the IKE SA up; it is asked for again, more and more seldom.
             self.wants.asked.remove(&purpose);
             self.wants.later(now);
         }

@@ -84,6 +84,9 @@ pub struct MobileNode {
     repair: Repair,
     stopping: bool,
     finished: bool,
+    /// Whether the IKE SA was built at another place than this.
+    ike_moved: bool,
+    /// Sent to the kernel since the movement began that is under way.
     netlink_messages: u32,
     /// Tells the attempts to build an IKE SA apart.
     attempt: u64,
@@ -111,6 +114,7 @@ impl MobileNode {
             repair: Repair::new(),
             stopping: false,
             finished: false,
+            ike_moved: false,
             netlink_messages: 0,
             attempt: 0,
         }
@@ -191,12 +195,20 @@ impl MobileNode {
         &self.standing.policies
     }
 
-    /// Gives the IKE engine an order of the operator (rekey, liveness check).
+    /// Gives the IKE engine an order of the operator (a liveness check).
     pub fn order(&mut self, now: Instant, order: impl FnOnce(IkeSaId) -> Input, shell: &mut dyn Shell) {
         if let Session::Established { ike_sa, .. } = self.session {
             self.ike.handle(now, order(ike_sa));
             self.drain(now, shell);
         }
+    }
+
+    /// Renews the keys of every CHILD_SA and of the IKE SA, on the operator's order.
+    pub fn rekey(&mut self, now: Instant, shell: &mut dyn Shell) {
+        for child in self.children.keys() {
+            self.ike.handle(now, Input::RekeyChild(*child));
+        }
+        self.order(now, Input::RekeyIke, shell);
     }
 
     /// When [`MobileNode::timeout`] wants to be called.
@@ -276,9 +288,11 @@ impl MobileNode {
                     event = "bound", %home_address, %care_of, lifetime_s = lifetime.as_secs(),
                     round_trip_us = micros(round_trip), netlink_messages = std::mem::take(&mut self.netlink_messages)
                 );
-                if !key_mobility {
-                    // RFC 4877 §7.4: who cannot move the IKE SA needs a new one from the new care-of address.
-                    self.renew_session(now, care_of);
+                self.succeeded();
+                if !key_mobility && self.ike_moved {
+                    // RFC 6275 §11.7.3: with the K bit clear the IKE SA does not survive a movement, and a new one is built from
+                    // the new care-of address; where it was built it is good.
+                    self.renew_session(now);
                 }
             }
             MobileNodeAction::Unbound { home_address, round_trip } => {
@@ -293,9 +307,12 @@ impl MobileNode {
                     self.replace_home_address(now, home_address);
                 }
             }
+            MobileNodeAction::SendBindingError { source, destination, message } => {
+                shell.send_mobility(source, destination, None, &message);
+            }
             MobileNodeAction::AnnounceHome { interface, home_address } => {
                 let link_layer = shell.link_layer(interface);
-                let message = super::unsolicited_advertisement(home_address.0, false, link_layer);
+                let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 shell.send_icmp6(&neighbour_discovery(interface, Some(home_address.0), ALL_NODES, message));
             }
             MobileNodeAction::SendPrefixSolicitation { .. } if !self.arrived => {}

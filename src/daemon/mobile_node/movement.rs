@@ -18,6 +18,8 @@ const MAX_REFUSALS: u32 = 5;
 
 impl MobileNode {
     pub(super) fn add_care_of(&mut self, care_of: CareOf, shell: &mut dyn Shell) {
+        // A movement begins with its address.
+        self.netlink_messages = 0;
         self.repair.forgive(&Op::DeleteAddress(address(&care_of)));
         self.refusals = 0;
         if self.apply(&[Op::AddAddress(address(&care_of))], shell) {
@@ -41,6 +43,9 @@ impl MobileNode {
     pub(super) fn relocate(&mut self, now: Instant, from: Location, to: Location, soft: bool, shell: &mut dyn Shell) {
         info!(event = "relocate", from = %Place(from), to = %Place(to), soft);
         self.location = to;
+        if !matches!(to, Location::Away(_)) {
+            self.netlink_messages = 0;
+        }
         self.arrive(now, soft, shell);
         let forget = if soft { None } else { forgotten_router(from, to) };
         let moves_ike = self.session_moves(now);
@@ -117,6 +122,7 @@ impl MobileNode {
         let old = self.ike.endpoints(ike_sa);
         let new = old.and_then(|old| Some(Endpoints { local: self.local(old.local.port())?, ..old }));
         if let Some(endpoints) = new.filter(|new| Some(*new) != old) {
+            self.ike_moved = true;
             self.ike.handle(now, Input::Move(ike_sa, endpoints));
         }
     }

@@ -1,12 +1,12 @@
 //! The IKE SA with the home agent: built, watched, closed.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use ike::action::{Action, AddressRequest, ChildDecision, CloseReason, Connect, Endpoints, IkeSaId, Input};
 use ike::wire::NotifyType;
 use mip6::action::{Location, MobileNodeInput};
-use mip6::address::{CareOfAddress, HomeAddress};
+use mip6::address::HomeAddress;
 use tracing::{debug, info, warn};
 
 use super::children::Wants;
@@ -23,7 +23,8 @@ pub(super) enum Session {
     /// Being built.
     Connecting { pause: Duration },
     /// Stands. While the home agent may have forgotten it, another one is being built beside it, which will take its place.
-    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64>, built_at: IpAddr },
+    /// `pause`: before the next one is tried, should this one end. It is short again once we are bound.
+    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64>, pause: Duration },
 }
 
 impl MobileNode {
@@ -109,12 +110,16 @@ impl MobileNode {
             }
             Action::Established { ike_sa, tag, peer, endpoints, lease } => {
                 info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
-                if let Session::Established { .. } = self.session {
-                    // The home agent may have forgotten the binding with the old one.
-                    self.unsecured(now);
-                }
-                let built_at = endpoints.local_ip();
-                self.session = Session::Established { ike_sa, attempt: tag, successor: None, built_at };
+                let pause = match self.session {
+                    Session::Connecting { pause } | Session::Idle { pause, .. } => longer(pause),
+                    Session::Established { pause, .. } => {
+                        // The home agent may have forgotten the binding with the old one.
+                        self.unsecured(now);
+                        pause
+                    }
+                };
+                self.session = Session::Established { ike_sa, attempt: tag, successor: None, pause };
+                self.ike_moved = false;
                 self.wants = Wants::begin_with(Purpose::Binding);
                 let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
                 match home_address {
@@ -150,25 +155,26 @@ impl MobileNode {
             Session::Established { successor, .. } if *successor == Some(tag) => {
                 // The old one tells for itself whether it is dead.
                 *successor = None;
-                debug!(event = "ike_attempt_ended", ?reason);
+                debug!(event = "ike_attempt_ended", %reason);
             }
             Session::Established { attempt, successor: Some(_), .. } if *attempt == tag => {
-                info!(event = "ike_closed", ?reason);
+                info!(event = "ike_closed", %reason);
                 self.session = Session::Connecting { pause: RECONNECT.0 };
                 self.unsecured(now);
             }
             Session::Established { attempt, .. } if *attempt == tag => self.closed(now, reason),
             Session::Connecting { .. } if tag == self.attempt => self.closed(now, reason),
             Session::Established { .. } | Session::Connecting { .. } | Session::Idle { .. } => {
-                debug!(event = "ike_attempt_ended", ?reason);
+                debug!(event = "ike_attempt_ended", %reason);
             }
         }
     }
 
     fn closed(&mut self, now: Instant, reason: &CloseReason) {
         let pause = match self.session {
-            Session::Connecting { pause } => (pause * 2).min(RECONNECT.1),
-            Session::Established { .. } | Session::Idle { .. } => RECONNECT.0,
+            Session::Connecting { pause } => longer(pause),
+            Session::Established { pause, .. } => pause,
+            Session::Idle { .. } => RECONNECT.0,
         };
         self.unsecured(now);
         if self.stopping {
@@ -176,8 +182,15 @@ impl MobileNode {
             self.finished = true;
             return;
         }
-        warn!(event = "ike_closed", ?reason, retry_s = pause.as_secs());
+        warn!(event = "ike_closed", %reason, retry_s = pause.as_secs());
         self.session = Session::Idle { not_before: Some(now + pause), pause };
+    }
+
+    /// We are bound: what went wrong before is over.
+    pub(super) fn succeeded(&mut self) {
+        if let Session::Established { pause, .. } = &mut self.session {
+            *pause = RECONNECT.0;
+        }
     }
 
     pub(super) fn disconnect(&mut self, now: Instant) {
@@ -192,10 +205,8 @@ impl MobileNode {
     }
 
     /// RFC 4877 §7.4: who cannot move the IKE SA needs a new one from the new care-of address; the old one goes when that stands.
-    pub(super) fn renew_session(&mut self, now: Instant, care_of: CareOfAddress) {
-        if matches!(self.session, Session::Established { built_at, .. } if built_at != IpAddr::V6(care_of.0)) {
-            self.succeed(now);
-        }
+    pub(super) fn renew_session(&mut self, now: Instant) {
+        self.succeed(now);
     }
 
     /// RFC 6275 §11.7.1: after status 134 the home address is not used any more. One that was assigned is replaced by another
@@ -252,4 +263,9 @@ impl MobileNode {
             self.ike.handle(now, Input::CheckLiveness(ike_sa));
         }
     }
+}
+
+/// A peer that refuses, or an IKE SA that does not come to be of use, is tried ever more seldom.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(RECONNECT.1)
 }
