@@ -226,6 +226,24 @@ fn an_assigned_address_that_another_node_has_is_replaced() {
 }
 
 #[test]
+fn an_assigned_address_is_replaced_as_often_as_another_node_has_it() {
+    let mut world = at(Place::A, Setup { mobiles: 2, ..Setup::quiet() });
+    world.plug(MOBILE, WIRE, Some(Place::Home), true);
+    world.run(secs(5));
+    for _ in 0..2 {
+        // The home agent forgets who had it, and that it was in use.
+        world.restart_agent();
+        world.run(secs(200));
+        world.plug(1, WIRE, None, true);
+        world.run(secs(1));
+        world.plug(1, WIRE, Some(Place::A), true);
+        world.run(millis(100));
+    }
+    world.run(secs(300));
+    agree(&world);
+}
+
+#[test]
 fn a_home_agent_that_lost_everything_gets_it_back() {
     let mut world = at(Place::A, Setup::quiet());
     world.restart_agent();

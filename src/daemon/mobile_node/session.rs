@@ -210,11 +210,16 @@ impl MobileNode {
     }
 
     /// RFC 6275 §11.7.1: after status 134 the home address is not used any more. One that was assigned is replaced by another
-    /// (RFC 4877 §9); if it is assigned once more, there is nothing to be done.
+    /// (RFC 4877 §9): at once, or if it is assigned once more, ever more seldom.
     pub(super) fn replace_home_address(&mut self, now: Instant, home_address: HomeAddress) {
-        let assigned = self.settings.home_address.is_none();
-        if assigned && self.occupied.replace(home_address) != Some(home_address) {
-            self.succeed(now);
+        if self.settings.home_address.is_some() {
+            return;
+        }
+        match (self.occupied.replace(home_address), &self.session) {
+            (Some(known), Session::Established { ike_sa, .. }) if known == home_address => {
+                self.ike.handle(now, Input::Close(*ike_sa));
+            }
+            _ => self.succeed(now),
         }
     }
 
