@@ -16,6 +16,8 @@ pub(crate) mod tasks;
 pub(crate) mod window;
 
 #[cfg(test)]
+mod child_group;
+#[cfg(test)]
 mod flaws;
 #[cfg(test)]
 mod matrix;
