@@ -1,6 +1,12 @@
 //! The sockets between two network namespaces that are joined by a pair of virtual Ethernet interfaces.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod mobile_ipv6;
 

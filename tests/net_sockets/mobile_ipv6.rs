@@ -9,7 +9,8 @@ use mip6::wire::checksum::fill_mobility;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    A, B, HOME, Host, between_two_hosts, binding_update, next_mobility_message, nothing_comes, within_a_second,
+    A, B, HOME, Host, LINK_LOCAL_A, between_two_hosts, binding_update, next_mobility_message, nothing_comes,
+    within_a_second,
 };
 
 real_kernel_test!(home_address_option_and_routing_header_show_the_care_of_address, {
@@ -98,16 +99,110 @@ real_kernel_test!(a_mobility_header_that_is_not_whole_is_dropped_and_its_fault_p
     });
 });
 
+/// Sends what is to be dropped and then something good, which comes alone.
+async fn only_the_last_arrives(from: &Host, to: &MobilitySocket, packets: &[Vec<u8>]) {
+    let raw = from.within(|| Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(255)))).unwrap();
+    for packet in packets {
+        let destination = <[u8; 16]>::try_from(&packet[24..40]).unwrap();
+        raw.send_to(packet, &SocketAddrV6::new(destination.into(), 0, 0, 0).into()).unwrap();
+    }
+    let came = next_mobility_message(to).await;
+    let last = packets.last().unwrap();
+    assert_eq!(came.message[6..], last[last.len() - came.message.len() + 6..], "another one came");
+    assert_eq!(to.try_recv().unwrap(), None);
+}
+
+real_kernel_test!(a_routing_header_leads_only_to_ones_own_home_address, {
+    between_two_hosts(async |mobile, agent| {
+        mobile_ipv6(&mobile, &agent);
+        let socket = mobile.within(MobilitySocket::open).unwrap();
+        // The number tells them apart.
+        let routed = |number: u8, length: u8, segments_left: u8, address: Ipv6Addr| {
+            let mut message = vec![59, 1, 6, 0, 0, 0, 0, 0, 0, number, 0, 60, 1, 2, 0, 0];
+            // Right for whatever the kernel would take it for.
+            fill_mobility(B, address, &mut message);
+            let mut header = vec![135, length, 2, segments_left, 0, 0, 0, 0];
+            header.extend(address.octets());
+            header.resize(usize::from(length) * 8 + 8, 0);
+            packet_with(43, B, A, &[header, message].concat())
+        };
+        let other = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x200);
+        let packets = [
+            routed(1, 2, 1, other),
+            // Ours, but no home address.
+            routed(2, 2, 1, A),
+            routed(3, 2, 1, Ipv6Addr::new(0xff0e, 0, 0, 0, 0, 0, 0, 1)),
+            routed(4, 2, 1, LINK_LOCAL_A),
+            routed(5, 4, 1, HOME),
+            routed(6, 2, 2, HOME),
+            routed(7, 2, 1, HOME),
+        ];
+        only_the_last_arrives(&agent, &socket, &packets).await;
+    });
+});
+
+real_kernel_test!(a_home_address_option_is_taken_for_signalling_only_and_only_with_a_unicast_address, {
+    between_two_hosts(async |mobile, agent| {
+        mobile_ipv6(&mobile, &agent);
+        let socket = agent.within(MobilitySocket::open).unwrap();
+        let datagrams = agent.within(|| std::net::UdpSocket::bind((B, 7))).unwrap();
+        datagrams.set_nonblocking(true).unwrap();
+        let optioned = |next: u8, address: Ipv6Addr, payload: &[u8]| {
+            let mut header = vec![next, 2, 1, 2, 0, 0, 201, 16];
+            header.extend(address.octets());
+            packet_with(60, A, B, &[&header, payload].concat())
+        };
+        let update = |number: u8, address: Ipv6Addr| {
+            let mut message = binding_update(number.into());
+            fill_mobility(address, B, &mut message);
+            optioned(135, address, &message)
+        };
+        let datagram = |source| {
+            let mut octets = vec![0, 9, 0, 7, 0, 8, 0, 0];
+            let sum = udp_checksum(source, B, &octets);
+            octets[6..8].copy_from_slice(&sum.to_be_bytes());
+            octets
+        };
+        let packets = [
+            update(1, Ipv6Addr::new(0xff0e, 0, 0, 0, 0, 0, 0, 1)),
+            update(2, Ipv6Addr::UNSPECIFIED),
+            update(3, Ipv6Addr::LOCALHOST),
+            optioned(17, HOME, &datagram(HOME)),
+            packet_with(17, A, B, &datagram(A)),
+            update(5, HOME),
+        ];
+        only_the_last_arrives(&mobile, &socket, &packets).await;
+        // RFC 6275 §9.3.1: there is no binding, so of the two datagrams only the one without the option came.
+        assert_eq!(datagrams.recv_from(&mut [0; 8]).unwrap().1.ip(), A);
+        assert_eq!(datagrams.recv(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    });
+});
+
 const PARAMETER_PROBLEM: u8 = 4;
 
 /// An IPv6 packet with this Mobility Header message.
 fn packet(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
-    let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], 135, 64];
+    packet_with(135, source, destination, message)
+}
+
+fn packet_with(next_header: u8, source: Ipv6Addr, destination: Ipv6Addr, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut packet = vec![0x60, 0, 0, 0, length[0], length[1], next_header, 64];
     packet.extend(source.octets());
     packet.extend(destination.octets());
-    packet.extend(message);
+    packet.extend(payload);
     packet
+}
+
+/// RFC 8200 §8.1, of an even number of octets whose checksum field is zero.
+fn udp_checksum(source: Ipv6Addr, destination: Ipv6Addr, octets: &[u8]) -> u16 {
+    let pseudo = [&source.octets()[..], &destination.octets(), &[0, 0, 0, octets.len() as u8, 0, 0, 0, 17], octets];
+    let words = pseudo.concat();
+    let mut sum: u32 = words.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 /// The mobile node's home address at its care-of address A, the home agent B, without ESP.

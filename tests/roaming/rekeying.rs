@@ -46,7 +46,7 @@ real_kernel_test!(liveness_and_rekeying_of_ike_work_at_the_new_address, {
     pair.move_to(&scene, Link::B).unwrap();
     assert_answers(&pair.mn);
     ping(&scene.cn, CORRESPONDENT, pair.home_address);
-    assert_eq!(kernel_sas::all(&scene.mn).len(), 8);
+    settled(&scene);
     pair.stop().unwrap();
     let packets: Vec<_> = wire.into_iter().flat_map(homeward::lab::Capture::stop).collect();
     assert_eq!(packets::ike_sa_inits(&packets), []);

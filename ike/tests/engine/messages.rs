@@ -64,6 +64,49 @@ fn a_retry_with_another_group_offers_all_suites_again() {
     world.assert_agreed();
 }
 
+/// RFC 7296 §1.3: a rekeying begins with the group in use, which the peer is known to accept, not with our favourite.
+#[test]
+fn a_rekeying_of_the_ike_sa_begins_with_the_group_in_use() {
+    let mut world = World::with(quiet(), Config { groups: vec![Group::P256], ..quiet() }, 3);
+    world.input(MN, Input::Connect(Box::new(connect())));
+    world.run();
+    let before = world.sent.len();
+    world.input(MN, Input::RekeyIke(world.ike_sa(MN)));
+    world.run();
+    assert_eq!(world.sent.len() - before, 4, "CREATE_CHILD_SA and the Delete, each with its answer");
+    assert_eq!([MN, HA].map(|host| world.hosts[host].rekeyed()), [1, 1]);
+}
+
+/// RFC 7296 §2.2: from zero on for each side's own requests; the response has that of its request.
+#[test]
+fn message_ids_count_the_requests_of_each_side() {
+    let mut world = World::attached();
+    for host in [MN, HA, MN, HA, HA] {
+        world.input(host, Input::CheckLiveness(world.ike_sa(host)));
+        world.run();
+    }
+    let ids: Vec<_> = world.sent.iter().map(|(from, _, bytes)| (*from, Header::parse(bytes).unwrap().0)).collect();
+    let of = |response: bool| {
+        let chosen = ids.iter().filter(move |(_, header)| header.flags.response == response);
+        chosen.map(|(from, header)| (*from, header.message_id)).collect::<Vec<_>>()
+    };
+    assert_eq!(of(false), [(MN, 0), (MN, 1), (MN, 2), (HA, 0), (MN, 3), (HA, 1), (HA, 2)]);
+    assert_eq!(of(true), [(HA, 0), (HA, 1), (HA, 2), (MN, 0), (HA, 3), (MN, 1), (MN, 2)]);
+}
+
+/// RFC 7296 §3.5: an address is a name like any other; it need be neither that of the packets nor in the selectors.
+#[test]
+fn an_address_as_identity_need_not_be_that_of_the_packets() {
+    for id in [ike::wire::Identity::Ipv6(home()), ike::wire::Identity::Ipv4("192.0.2.1".parse().unwrap())] {
+        let mut world = World::new();
+        let order = ike::action::Connect { local_id: id, ..connect() };
+        world.input(MN, Input::Connect(Box::new(order)));
+        world.run();
+        assert_eq!(world.hosts[HA].living().len(), 1);
+        world.assert_agreed();
+    }
+}
+
 /// RFC 7296 §3.3, §2.7: numbered from one without gaps; those with and without encryption and integrity in one stand apart.
 #[test]
 fn proposals_are_numbered_and_of_one_kind_each() {

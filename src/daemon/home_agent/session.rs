@@ -72,7 +72,7 @@ impl HomeAgent {
             Action::ChildFailed { ike_sa, tag, notify } => {
                 debug!(event = "child_refused", peer = self.name(ike_sa), tag, ?notify);
             }
-            Action::RemoveChild(id) => self.remove_child(id, shell),
+            Action::RemoveChild(id) => self.remove_child(now, id, shell),
             // The mobile node builds another one if it finds out that this one is dead.
             Action::Doubtful(ike_sa) => debug!(event = "ike_doubtful", peer = self.name(ike_sa)),
             Action::Alive(ike_sa) => debug!(event = "ike_alive", peer = self.name(ike_sa)),
