@@ -18,10 +18,13 @@ use super::shell::{Icmp6, Shell};
 use crate::kernel::event::Link;
 use crate::kernel::op::{Op, SaKey};
 use crate::kernel::{Done, Failure, Kernel, Linux};
-use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS, Icmp6Socket};
+use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS, Icmp6Socket, solicited_node};
 use crate::net::ike::IkeSocket;
 use crate::net::mobility::MobilitySocket;
 use conf::model::{Model, Role};
+
+/// The index of the loopback, where nobody is asked for addresses.
+const LOOPBACK: u32 = 1;
 
 /// What the node acts on and sends by.
 pub(super) struct World {
@@ -121,6 +124,25 @@ impl World {
         }
     }
 
+    /// Is a member of the solicited-node groups of our addresses (RFC 4291 §2.7.1). The kernel joins them too, but not until
+    /// it has time: a router that asks for a new care-of address in the meantime is not heard, and asks again a second later.
+    fn attend(&self, batch: &[Op]) {
+        for op in batch {
+            let result = match op {
+                Op::AddAddress(new) if new.interface != LOOPBACK => {
+                    self.icmp6.join(new.interface, solicited_node(new.address))
+                }
+                Op::DeleteAddress(old) if old.interface != LOOPBACK => {
+                    self.icmp6.leave(old.interface, solicited_node(old.address))
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = result {
+                debug!(event = "not_attended", %error);
+            }
+        }
+    }
+
     /// Puts everything back as it was before we started.
     pub(super) fn restore(&mut self) {
         if let Err(failure) = self.kernel.restore() {
@@ -134,7 +156,9 @@ impl Shell for World {
         if let Some(log) = &self.key_log {
             log.esp(batch);
         }
-        self.kernel.apply(batch)
+        let done = self.kernel.apply(batch)?;
+        self.attend(batch);
+        Ok(done)
     }
 
     fn send_ike(&mut self, endpoints: Endpoints, message: &[u8]) {

@@ -9,6 +9,7 @@
 
 mod kernel_sas;
 mod links;
+mod neighbours;
 mod packets;
 mod quality;
 mod rekeying;
