@@ -21,7 +21,7 @@ use crate::{PROGRAM, matrix};
 const HOME_ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x101);
 const ASSIGNED: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x102);
 /// strongSwan asks for cookies as soon as one stranger has begun an IKE SA.
-const SETTINGS: &str = "cookie_threshold = 1\n  half_open_timeout = 10";
+const SETTINGS: &str = "cookie_threshold = 1";
 /// The purposes of CHILD_SAs, in Homeward's words.
 const CHILDREN: [&str; 4] = ["binding", "prefix-discovery", "return-routability", "payload"];
 
@@ -30,6 +30,7 @@ pub(crate) fn cases() {
     let stand = Stand::new();
     matrix::peer(&stand.swan.version());
     stand.shared_secret();
+    stand.settings();
     stand.certificates();
     let packets = stand.access.iter().flat_map(Capture::packets);
     let clear = packets.filter(in_clear).count();
@@ -124,6 +125,38 @@ impl Stand {
 
         let wrong = Connection { secret: "another secret than ours".into(), ..connection };
         row("wrong shared secret", &self.refused(&files, &wrong, "tried 1 shared key for"));
+    }
+
+    /// What else can stand in strongSwan's configuration.
+    fn settings(&self) {
+        let files = self.files("settings", Auth::Psk, HomeAddressBy::Configuration(HOME_ADDRESS), "");
+        let connection = Connection::new(Auth::Psk, HOME_ADDRESS, files.folder());
+
+        let mn = self.attach(&files, &Connection { policies: true, ..connection.clone().default_settings() });
+        pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
+        row("strongSwan's default proposals, MOBIKE", &algorithms(&self.swan, PAYLOAD));
+        row("strongSwan's own policy for binding acknowledgements, Mobility Header type 6", &self.policy_type());
+        self.detach(mn);
+
+        let compression = Connection { child_settings: "ipcomp = yes", ..connection.clone() };
+        let mn = self.attach(&files, &compression);
+        pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
+        row("IPComp allowed", &algorithms(&self.swan, PAYLOAD));
+        self.detach(mn);
+
+        let mn = self.attach(&files, &connection.clone().with(connection.ike, "aes256gcm16-ecp256"));
+        pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
+        row("CHILD_SAs demanded with a key exchange of their own", &algorithms(&self.swan, PAYLOAD));
+        self.detach(mn);
+    }
+
+    /// The Mobility Header type in strongSwan's policy for binding acknowledgements, as the kernel has it.
+    fn policy_type(&self) -> String {
+        let snapshot = self.scene.ha.snapshot().unwrap().to_string();
+        let start = format!("src {HOME_AGENT}/128 dst {HOME_ADDRESS}/128 proto mobility-header ");
+        let policy = snapshot.lines().find(|line| line.starts_with(&start) && line.contains("dir out"));
+        let rest = policy.and_then(|line| line.strip_prefix(&start)).unwrap_or_default();
+        rest.split(" \\").next().unwrap_or_default().to_owned()
     }
 
     fn certificates(&self) {
