@@ -6,6 +6,7 @@ pub mod home_agent;
 mod key_log;
 mod lock;
 pub mod mobile_node;
+mod repair;
 pub mod shell;
 mod world;
 
@@ -110,7 +111,7 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
                     node.stop(world);
                 }
                 Order::CheckLiveness => node.order(ike::action::Input::CheckLiveness, world),
-                Order::Rekey => node.order(ike::action::Input::RekeyIke, world),
+                Order::Rekey => node.rekey(world),
             },
         }
     }
@@ -139,7 +140,7 @@ enum Order {
     Stop,
     /// SIGUSR1: ask every peer whether it is there.
     CheckLiveness,
-    /// SIGUSR2: rekey every IKE SA.
+    /// SIGUSR2: rekey every CHILD_SA and IKE SA.
     Rekey,
 }
 
@@ -254,6 +255,13 @@ impl Node {
         match self {
             Self::HomeAgent(node, _) => node.order(Instant::now(), order, world),
             Self::MobileNode(node, _) => node.order(Instant::now(), order, world),
+        }
+    }
+
+    fn rekey(&mut self, world: &mut World) {
+        match self {
+            Self::HomeAgent(node, _) => node.rekey(Instant::now(), world),
+            Self::MobileNode(node, _) => node.rekey(Instant::now(), world),
         }
     }
 

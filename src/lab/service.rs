@@ -361,6 +361,16 @@ impl Service {
     }
 }
 
+impl Drop for Service {
+    /// A test that fails shows what its processes said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- log of process {}", self.process.id());
+            self.process.lines().iter().for_each(|line| println!("{}", line.text));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

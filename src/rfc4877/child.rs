@@ -155,6 +155,13 @@ pub struct Child {
     pub outbound_spi: u32,
     /// The kernel's name for it in templates and migrations.
     pub reqid: u32,
+    /// The peer made it to take over from another one.
+    pub succeeds: bool,
+}
+
+/// Whether the peer made the SA to take over from another one.
+pub fn succeeds(sa: &ChildSa) -> bool {
+    sa.replaces.is_some() && !sa.initiator
 }
 
 impl Child {
@@ -279,6 +286,7 @@ mod tests {
             inbound_spi: 0x1111,
             outbound_spi: 0x2222,
             reqid: 7,
+            succeeds: false,
         }
     }
 

@@ -8,10 +8,13 @@
 )]
 
 mod kernel_sas;
+mod links;
 mod packets;
 mod quality;
+mod rekeying;
 mod signalling;
 mod story;
+mod traffic;
 mod wire;
 
 use std::path::Path;

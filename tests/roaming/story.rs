@@ -1,45 +1,18 @@
 //! The story from the first link to the last: attach, move, come home, go away again, end.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv6Addr, SocketAddrV6};
-use std::time::{Duration, SystemTime};
+use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use homeward::lab::attached::{CHILDREN, address, is_on};
 use homeward::lab::topology::{CORRESPONDENT, HOME_PREFIX};
-use homeward::lab::{Attached, Auth, Capture, Host, Link, Node, Packet, PingFlow, Scene, SceneOptions, TcpFlow};
+use homeward::lab::{Attached, Auth, Capture, Link, Node, Packet, Scene, SceneOptions, TcpFlow};
 use homeward::real_kernel_test;
 
 use crate::kernel_sas;
 use crate::packets;
+use crate::traffic::{alive, at, ping};
 use crate::{PATIENCE, configurations, program};
-
-fn at(address: Ipv6Addr, port: u16) -> SocketAddrV6 {
-    SocketAddrV6::new(address, port, 0, 0)
-}
-
-/// Waits until an echo comes back, then for five more.
-fn ping(from: &Host, source: Ipv6Addr, to: Ipv6Addr) {
-    let flow = PingFlow::start(from, Some(source), to, Duration::from_millis(10)).unwrap();
-    let end = SystemTime::now() + PATIENCE;
-    while flow.so_far().delivered() < 5 {
-        assert!(SystemTime::now() < end, "no echo from {to} to {source}: {:?}", flow.so_far());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn alive(stream: &TcpFlow) {
-    let before = stream.so_far();
-    let end = SystemTime::now() + PATIENCE;
-    loop {
-        let now = stream.so_far();
-        assert_eq!((&now.up.failure, &now.down.failure), (&None, &None));
-        if now.up.octets > before.up.octets && now.down.octets > before.down.octets {
-            return;
-        }
-        assert!(SystemTime::now() < end, "the stream stands still: {before:?} {now:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// That the migrated SAs of a host are those of before, with counters that went on, at the new care-of address.
 fn assert_went_on(before: &[kernel_sas::Sa], after: &[kernel_sas::Sa], care_of: Ipv6Addr) {

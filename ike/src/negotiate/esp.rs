@@ -217,6 +217,58 @@ mod tests {
         }
     }
 
+    /// RFC 7296 §1.2, §3.3.2: no group, both kinds of sequence numbers, one proposal for each suite.
+    #[test]
+    fn our_offers_have_no_group_and_both_kinds_of_sequence_numbers() {
+        let offer = offer(&SUITES, 4096);
+        assert_eq!(offer.proposals.iter().map(|proposal| proposal.number).collect::<Vec<_>>(), [1, 2, 3]);
+        for proposal in &offer.proposals {
+            let esn: Vec<_> = proposal.transforms.iter().filter(|transform| transform.id.kind() == ESN).collect();
+            assert_eq!(esn, [&Transform::esn(Esn::Yes), &Transform::esn(Esn::No)]);
+            assert!(proposal.transforms.iter().all(|transform| transform.id.kind() != GROUP));
+            assert_eq!(proposal.spi32(), Some(4096));
+        }
+    }
+
+    /// RFC 7296 §3.3.2: who offers one kind of sequence numbers gets that kind.
+    #[test]
+    fn the_only_kind_of_sequence_numbers_that_is_offered_is_taken() {
+        for only in [Esn::Yes, Esn::No] {
+            let mut offer = offer(&SUITES, 4096);
+            for proposal in &mut offer.proposals {
+                proposal.transforms.retain(|transform| {
+                    !matches!(transform.id, TransformId::Esn(_)) || *transform == Transform::esn(only)
+                });
+            }
+            let chosen = choose(&Config::default(), &SUITES, &offer, Exchange::IkeAuth).unwrap();
+            assert_eq!(chosen.esn, only == Esn::Yes);
+        }
+    }
+
+    /// RFC 8221 §5, §6, RFC 4877 §4.3: no weak encryption, and no encryption without integrity, NULL least of all.
+    #[test]
+    fn weak_and_null_algorithms_are_never_chosen() {
+        let refused = |transforms: Vec<Transform>| {
+            let transforms = [transforms, vec![Transform::esn(Esn::No)]].concat();
+            let offer = SecurityAssociation { proposals: vec![Proposal::esp(1, 4096, transforms)] };
+            choose(&Config::default(), &SUITES, &offer, Exchange::IkeAuth).unwrap_err().notify().0
+        };
+        let encryption = |code| Transform::new(TransformId::Encryption(EncryptionId::from_code(code)));
+        let good = Transform::integrity(IntegrityId::HmacSha256_128);
+        // DES_IV64, DES, 3DES, IDEA, Blowfish, 3IDEA, DES_IV32, NULL.
+        for code in [1, 2, 3, 5, 7, 8, 9, 11] {
+            assert_eq!(refused(vec![encryption(code), good.clone()]), NotifyType::NoProposalChosen, "{code}");
+            assert_eq!(refused(vec![encryption(code)]), NotifyType::NoProposalChosen, "{code}");
+        }
+        let cbc = Transform::encryption(EncryptionId::AesCbc, 256);
+        // NONE, MD5, SHA-1, DES-MAC, KPDK-MD5.
+        for code in [0, 1, 2, 3, 4] {
+            let integrity = Transform::integrity(IntegrityId::from_code(code));
+            assert_eq!(refused(vec![cbc.clone(), integrity]), NotifyType::NoProposalChosen, "{code}");
+        }
+        assert_eq!(refused(vec![cbc]), NotifyType::NoProposalChosen, "no integrity at all");
+    }
+
     #[test]
     fn an_answer_has_the_group_of_our_ke_payload_or_none() {
         let chosen = |groups: &[Group], ke| choose_with(groups, Exchange::CreateChild(ke)).unwrap().answer(5000);
@@ -234,6 +286,10 @@ mod tests {
         assert!(choose_with(&[Group::Modp2048], Exchange::IkeAuth).unwrap().group.is_none());
         let chosen = choose_with(&[Group::P256, Group::None], Exchange::IkeAuth).unwrap();
         assert!(chosen.transforms.contains(&Transform::group(Group::None)));
+        // RFC 7296 §3.3.6: with NONE chosen a KE payload is ignored.
+        let offered = Exchange::CreateChild(Some(Group::Modp2048));
+        let chosen = choose_with(&[Group::Modp2048, Group::None], offered).unwrap();
+        assert!(chosen.group.is_none() && chosen.transforms.contains(&Transform::group(Group::None)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::child::{Child, ChildState};
 use super::create_child::Judging;
 use super::exchange::{ChildExchange, Purpose, Task, Work};
 use super::generation::{Generation, Patience};
+use super::payloads::Parts;
 use super::respond::contents_fault;
 use super::window::Arrival;
 use super::{Context, IkeSa, LINGER, State};
@@ -229,6 +230,13 @@ impl IkeSa {
         which: Which,
         message: Message,
     ) -> State {
+        if Parts(&message.payloads).has(NotifyType::InvalidSyntax) {
+            // RFC 7296 §2.21.3: fatal on both sides: the peer has no IKE SA any more.
+            let reason = "the peer answers INVALID_SYNTAX";
+            self.audit(ctx, Some(&established.peer), reason);
+            self.tear_down(ctx, &established, CloseReason::Refused(NotifyType::InvalidSyntax));
+            return State::Gone;
+        }
         let purpose = established.generation_mut(which).and_then(|g| g.outgoing.answered(message.header.message_id));
         match purpose {
             None => self.settle(ctx, established),

@@ -157,6 +157,17 @@ impl IkeSa {
         ctx.emit(Action::Closed { ike_sa: self.id, tag, reason });
     }
 
+    /// The owner's mark, as long as we are building it.
+    pub(crate) fn attempt(&self) -> Option<u64> {
+        match &self.state {
+            State::InitSent(state) => Some(state.connect.tag),
+            State::Signing(state) => Some(state.auth.connect.tag),
+            State::AuthSent(state) => Some(state.auth.connect.tag),
+            State::Checking(state) => Some(state.auth.connect.tag),
+            State::HalfOpen(_) | State::Answering(_) | State::Established(_) | State::Ended(_) | State::Gone => None,
+        }
+    }
+
     /// A message that names one of our SPIs.
     pub(crate) fn on_message(&mut self, ctx: &mut Context<'_>, from: Endpoints, header: &Header, bytes: &[u8]) {
         self.state = match self.take_state() {
