@@ -131,6 +131,10 @@ real_kernel_test!(coming_home_is_signalled_plainly_and_told_to_the_neighbours, {
     let (updates, acknowledgements) = spis(&pair, "binding");
 
     // While the node was away: probed before it was bound, then announced.
+    wire.wait_for("the home agent's announcement", PATIENCE, |packet| {
+        !about(std::slice::from_ref(packet), NEIGHBOUR_ADVERTISEMENT, home).is_empty()
+    })
+    .unwrap();
     let before = wire.packets();
     let probes = about(&before, NEIGHBOUR_SOLICITATION, home);
     assert!(probes.iter().any(|(_, ip)| ip.source.is_unspecified()), "{probes:?}");
