@@ -238,6 +238,14 @@ pub enum Input {
     },
     /// The answer to [`Action::JudgeChild`].
     ChildJudged(IkeSaId, ChildDecision),
+    /// ESP under this SPI comes from there, or may, and nobody knows it here (any more): the sender is told by INVALID_SPI outside of
+    /// any IKE SA, unless too many were told just now (RFC 7296 §1.5, §2.21.4).
+    UnknownSpi {
+        /// From us to the sender.
+        endpoints: Endpoints,
+        /// In host order.
+        spi: u32,
+    },
     /// The owner could not install this child: the engine deletes it with the peer.
     InstallFailed(ChildId),
 }
@@ -447,7 +455,8 @@ pub enum Action {
     RemoveChild(ChildId),
     /// The peer answered; it is there.
     Alive(IkeSaId),
-    /// Somebody says, without proof, that the peer does not know this IKE SA (INVALID_IKE_SPI, RFC 7296 §2.21.4). Seldom. The peer
+    /// Somebody says, without proof, that the peer does not know this IKE SA or a child of it (INVALID_IKE_SPI, INVALID_SPI,
+    /// RFC 7296 §2.21.4). Seldom. The peer
     /// is being asked whether it lives; the owner may build another IKE SA meanwhile, with [`Connect::initial_contact`]: when
     /// the peer has proved itself there, it takes the place of this one.
     Doubtful(IkeSaId),

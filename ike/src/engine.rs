@@ -16,7 +16,7 @@ use crate::sa::init::write;
 use crate::sa::{Context, IkeSa, OwnersAnswer, State, respond};
 use crate::stats::Stats;
 use crate::timer::Timers;
-use crate::wire::{ExchangeType, Flags, Header, Notify, NotifyType, Payload};
+use crate::wire::{ExchangeType, Flags, Header, Message, Notify, NotifyType, Payload};
 
 /// All IKE SAs of one owner. See the crate's documentation for how it is driven.
 pub struct Engine {
@@ -73,6 +73,7 @@ impl Engine {
             }
             Input::RekeyChild(child) => self.child_order(now, child, Work::RekeyChild(child)),
             Input::RekeyIke(ike_sa) => self.order(now, ike_sa, Work::RekeyIke(None)),
+            Input::UnknownSpi { endpoints, spi } => self.unknown_spi(now, endpoints, spi),
             Input::DeleteChild(child) | Input::InstallFailed(child) => {
                 self.child_order(now, child, Work::DeleteChild(child));
             }
@@ -190,7 +191,7 @@ impl Engine {
             && header.message_id == 0;
         if !first {
             self.stats.strangers += 1;
-            return;
+            return self.one_way_message(now, from, header, bytes);
         }
         let fingerprint = fingerprint(bytes);
         if let Some(ike_sa) = self.registry.by_request(&fingerprint) {
@@ -202,6 +203,41 @@ impl Engine {
         self.guard = guard;
         if let Some(ike_sa) = ike_sa {
             self.keep(ike_sa);
+        }
+    }
+
+    /// RFC 7296 §1.5: a message outside of any IKE SA that wants no answer. What it says is not proved, so an INVALID_SPI for ESP that
+    /// we send to there is a reason to ask that peer.
+    fn one_way_message(&mut self, now: Instant, from: Endpoints, header: &Header, bytes: &[u8]) {
+        if header.exchange != ExchangeType::Informational || header.flags.response {
+            return;
+        }
+        let Ok(message) = Message::parse(bytes) else { return };
+        let spi = message.notify(NotifyType::InvalidSpi).and_then(|notify| notify.data.as_slice().try_into().ok());
+        let Some(spi) = spi.map(u32::from_be_bytes) else { return };
+        let meant = |ike_sa: &&IkeSa| match &ike_sa.state {
+            State::Established(established) => {
+                ike_sa.endpoints.remote.ip() == from.remote.ip() && established.child_by_outbound(spi).is_some()
+            }
+            _ => false,
+        };
+        if let Some(ike_sa) = self.ike_sas.values().find(meant).map(|ike_sa| ike_sa.id) {
+            self.with(now, ike_sa, IkeSa::on_invalid_spi);
+        }
+    }
+
+    fn unknown_spi(&mut self, now: Instant, endpoints: Endpoints, spi: u32) {
+        if !self.guard.may_answer(now) {
+            return;
+        }
+        // RFC 7296 §1.5: SPIs that mean nothing; zero would be dropped by some.
+        let mut random = [0; 8];
+        self.random.fill(&mut random);
+        let flags = Flags { initiator: true, higher_version: false, response: false };
+        let header = Header::new((u64::from_be_bytes(random) | 1, 0), ExchangeType::Informational, flags, 0);
+        let notify = Notify::with_data(NotifyType::InvalidSpi, spi.to_be_bytes().to_vec());
+        if let Ok(bytes) = write(header, vec![Payload::Notify(notify)]) {
+            self.actions.push_back(Action::Send { endpoints, bytes });
         }
     }
 

@@ -61,6 +61,10 @@ pub async fn run(model: Model) -> Result<(), String> {
         return Err(message);
     }
     info!(event = "started");
+    if let Node::HomeAgent(agent, _) = &mut node {
+        let lost = world.lost();
+        agent.tell_lost(Instant::now(), &lost, &mut world);
+    }
     for link in world.links() {
         node.link(&link, &mut world);
     }

@@ -16,7 +16,7 @@ use super::key_log::KeyLog;
 use super::lock::Lock;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::event::Link;
-use crate::kernel::op::Op;
+use crate::kernel::op::{Op, SaKey};
 use crate::kernel::{Done, Failure, Kernel, Linux};
 use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS, Icmp6Socket, solicited_node};
 use crate::net::ike::IkeSocket;
@@ -99,6 +99,11 @@ impl World {
     /// The interfaces that are there.
     pub(super) fn links(&self) -> Vec<Link> {
         self.links.values().cloned().collect()
+    }
+
+    /// ESP SAs that an earlier process held and that peers may still send under.
+    pub(super) fn lost(&self) -> Vec<SaKey> {
+        self.kernel.lost().to_vec()
     }
 
     /// What is known of an interface.

@@ -42,6 +42,7 @@ pub struct Linux {
     route: Netlink,
     ours: Ours,
     journal: Journal,
+    lost: Vec<SaKey>,
 }
 
 impl Linux {
@@ -57,12 +58,17 @@ impl Linux {
             xfrm,
             route,
             ours: Ours::default(),
+            lost: Vec::new(),
             journal: Journal::create(&journal.with_extension("new")).map_err(wrong)?,
         };
         for undo in &left_behind {
             // What is gone already was removed before the earlier process ended.
-            if let Err(refused) = linux.undo(undo) {
-                tracing::debug!(event = "not_left_behind", ?undo, reason = refused.reason);
+            match (linux.undo(undo), undo) {
+                (Ok(()), Undo::Sa(key)) if key.protocol == Protocol::Esp => linux.lost.push(*key),
+                (Ok(()), _) => {}
+                (Err(refused), _) => {
+                    tracing::debug!(event = "not_left_behind", ?undo, reason = refused.reason);
+                }
             }
         }
         if !left_behind.is_empty() {
@@ -115,6 +121,11 @@ impl Linux {
             "ESP with AES-GCM for IPv6 (CONFIG_INET6_ESP, CONFIG_CRYPTO_GCM)",
             "load the modules esp6 and gcm or use a kernel that has them",
         ))
+    }
+
+    /// The ESP SAs that an earlier process left behind and that are gone now: their peers do not know yet.
+    pub fn lost(&self) -> &[SaKey] {
+        &self.lost
     }
 
     /// Removes everything of ours and puts every value back; all of it is tried.

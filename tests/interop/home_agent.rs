@@ -8,13 +8,13 @@ use std::time::Duration;
 use homeward::lab::service::MOBILE_NODE_ID;
 use homeward::lab::topology::{CORRESPONDENT, HOME_AGENT};
 use homeward::lab::{
-    Auth, Capture, Configurations, HomeAddressBy, Link, Node, Scene, SceneOptions, Service, output_folder,
+    Auth, Capture, Configurations, Event, HomeAddressBy, Link, Node, Scene, SceneOptions, Service, output_folder,
 };
 use mip6::wire::BindingStatus;
 use nix::sys::signal::Signal;
 
 use crate::load::half_open;
-use crate::matrix::row;
+use crate::matrix::{REFUSED, row};
 use crate::mobility::{MobileNode, in_clear};
 use crate::peer::{BINDING, CONNECTION, Connection, PAYLOAD, algorithms, certificates, pings, stranger, until};
 use crate::strongswan::{PATIENCE, StrongSwan};
@@ -31,6 +31,7 @@ pub(crate) fn cases() {
     let stand = Stand::new();
     matrix::peer(&stand.swan.version());
     stand.shared_secret();
+    stand.settings();
     stand.certificates();
     let clear = stand.access.packets().iter().filter(|packet| in_clear(packet)).count();
     row("Mobility Header messages outside ESP, all cases together", &clear.to_string());
@@ -77,8 +78,8 @@ impl Stand {
         self.swan.swanctl(&["--terminate", "--child", PAYLOAD]);
         until("the end of a pair of SAs", || self.esp_sas() == 2);
         row("CHILD_SA deleted by strongSwan", "gone from both kernels");
-        let reason = self.disconnect(&ha);
-        row("IKE SA deleted by strongSwan", &reason);
+        self.disconnect(&ha);
+        row("IKE SA deleted by strongSwan", "gone on both sides");
 
         let other = connection.clone().with("aes256-sha256-prfsha256-ecp256", "aes256-sha256-ecp256");
         let other = Connection { settings: "dpd_delay = 1s", ..other };
@@ -103,7 +104,7 @@ impl Stand {
         self.disconnect(&ha);
 
         let wrong = Connection { secret: "another secret than ours".into(), ..connection.clone() };
-        row("wrong shared secret", &self.refused(&ha, &wrong));
+        row("wrong shared secret", self.refused(&ha, &wrong, "secret"));
 
         half_open(&self.scene.mn, CARE_OF, HOME_AGENT, ike::Config::default().cookie_threshold);
         self.connect(&connection, BINDING);
@@ -118,6 +119,46 @@ impl Stand {
         row("IKE SA deleted by Homeward", "gone on both sides");
     }
 
+    /// What else can stand in strongSwan's configuration.
+    fn settings(&self) {
+        let home_address = HomeAddressBy::Configuration(HOME_ADDRESS);
+        let (files, ha) = self.home_agent("settings", Auth::Psk, home_address, "");
+        let mn = MobileNode::start(&self.scene.mn, files.folder(), HOME_ADDRESS, CARE_OF);
+        let connection = Connection::new(Auth::Psk, HOME_ADDRESS, files.folder());
+        let works = |case: &str, connection: &Connection| {
+            self.connect(connection, BINDING);
+            self.open_payload();
+            self.pass(&mn, HOME_ADDRESS);
+            row(case, &algorithms(&self.swan, PAYLOAD));
+        };
+
+        works("strongSwan's default proposals, MOBIKE, no IDr", &connection.clone().default_settings());
+        let old = self.swan.spis(CONNECTION);
+        self.swan.swanctl(&["--rekey", "--ike", CONNECTION, "--reauth"]);
+        until("another IKE SA", || self.swan.ike_sas(CONNECTION).len() == 1 && self.swan.spis(CONNECTION) != old);
+        until("its children", || {
+            [BINDING, PAYLOAD].iter().all(|child| self.swan.children(CONNECTION, child).len() == 1)
+        });
+        self.pass(&mn, HOME_ADDRESS);
+        row("re-authentication by strongSwan", "binding update and echo requests pass");
+        self.disconnect(&ha);
+
+        let group = connection.clone().with(connection.ike, "aes256gcm16-modp2048-x25519");
+        works("CHILD_SA with a group that Homeward does not have (INVALID_KE_PAYLOAD)", &group);
+        self.disconnect(&ha);
+
+        let compression = Connection { child_settings: "ipcomp = yes", ..connection.clone() };
+        works("IPComp offered", &compression);
+        self.disconnect(&ha);
+
+        let childless = Connection { settings: "childless = force", ..connection.clone() };
+        self.swan.load(&childless.mobile_node(CARE_OF));
+        self.swan.mark();
+        self.swan.swanctl(&["--initiate", "--ike", CONNECTION, "--timeout", "25"]);
+        works("IKE SA without a first CHILD_SA (RFC 6023)", &childless);
+        self.disconnect(&ha);
+    }
+
     fn certificates(&self) {
         // Its CHILD_SAs are rekeyed all the time.
         let (files, ha) =
@@ -126,39 +167,39 @@ impl Stand {
         stranger(&others, MOBILE_NODE_ID);
         let (ours, others) = (files.folder(), others.as_path());
         let connection = Connection::new(Auth::Certificate, ASSIGNED, ours);
-        let connection = Connection { assigned: true, ..connection };
+        let connection = Connection { assigned: true, esp: "aes256gcm16-x25519", ..connection };
 
         certificates(&self.swan, MOBILE_NODE_ID, ours, ours);
         let mark = ha.mark();
         self.connect(&connection, PAYLOAD);
         assert_eq!(self.swan.ike_sa(CONNECTION).text("local-vips"), ASSIGNED.to_string());
-        row(
-            "ECDSA P-256 certificates; home address assigned, tunnel-mode CHILD_SA first",
-            &algorithms(&self.swan, PAYLOAD),
-        );
-        self.swan.swanctl(&["--initiate", "--child", BINDING, "--timeout", "10"]);
+        row("ECDSA P-256 certificates; home address by configuration payload", &format!("assigned {ASSIGNED}"));
+        self.swan.swanctl(&["--initiate", "--child", BINDING, "--timeout", "25"]);
         let mn = MobileNode::start(&self.scene.mn, ours, ASSIGNED, CARE_OF);
         self.pass(&mn, ASSIGNED);
         row("payload of an assigned home address", "echo requests and replies pass");
         for purpose in [BINDING, PAYLOAD] {
-            let rekeyed =
-                |event: &homeward::lab::Event| event.text("purpose") == purpose && event.text("rekeyed") == "true";
+            let rekeyed = |event: &Event| event.text("purpose") == purpose && event.text("rekeyed") == "true";
             ha.wait_for(mark, "child", PATIENCE, rekeyed).unwrap();
         }
         self.pass(&mn, ASSIGNED);
-        row("CHILD_SAs rekeyed by Homeward", "binding update and echo requests pass");
+        row(
+            "CHILD_SAs rekeyed by Homeward, with a key exchange of their own because strongSwan demands it",
+            &algorithms(&self.swan, PAYLOAD),
+        );
         self.disconnect(&ha);
 
         certificates(&self.swan, MOBILE_NODE_ID, others, ours);
-        row("strongSwan's certificate of an authority unknown to Homeward", &self.refused(&ha, &connection));
+        row("strongSwan's certificate of an authority unknown to Homeward", self.refused(&ha, &connection, "trusted"));
         certificates(&self.swan, MOBILE_NODE_ID, ours, others);
         self.swan.load(&connection.mobile_node(CARE_OF));
         self.swan.mark();
         let mark = ha.mark();
-        assert!(!self.swan.try_swanctl(&["--initiate", "--child", PAYLOAD, "--timeout", "10"]).1);
+        assert!(!self.swan.try_swanctl(&["--initiate", "--child", PAYLOAD, "--timeout", "25"]).1);
         self.swan.wait("no trusted ECDSA public key found for 'ha.example.org'");
-        let closed = ha.wait_after(mark, "ike_closed", PATIENCE).unwrap();
-        row("Homeward's certificate of an authority unknown to strongSwan", &closed.text("reason"));
+        let failed = |event: &Event| event.text("reason").contains("AUTHENTICATION_FAILED");
+        ha.wait_for(mark, "ike_closed", PATIENCE, failed).unwrap();
+        row("Homeward's certificate of an authority unknown to strongSwan", REFUSED);
     }
 
     fn home_agent(&self, name: &str, auth: Auth, home_address: HomeAddressBy, ike: &str) -> (Configurations, Service) {
@@ -174,11 +215,11 @@ impl Stand {
     fn connect(&self, connection: &Connection, child: &str) {
         self.swan.load(&connection.mobile_node(CARE_OF));
         self.swan.mark();
-        self.swan.swanctl(&["--initiate", "--child", child, "--timeout", "10"]);
+        self.swan.swanctl(&["--initiate", "--child", child, "--timeout", "25"]);
     }
 
     fn open_payload(&self) {
-        self.swan.swanctl(&["--initiate", "--child", PAYLOAD, "--timeout", "10"]);
+        self.swan.swanctl(&["--initiate", "--child", PAYLOAD, "--timeout", "25"]);
     }
 
     fn register(&self, mn: &MobileNode) {
@@ -218,24 +259,23 @@ impl Stand {
         row("IKE SA rekeyed by Homeward", "binding update and echo requests pass");
     }
 
-    /// strongSwan deletes the IKE SA; what Homeward says of that.
-    fn disconnect(&self, ha: &Service) -> String {
+    /// strongSwan deletes the IKE SA, and Homeward's half of it goes with all its SAs.
+    fn disconnect(&self, ha: &Service) {
         let mark = ha.mark();
         self.swan.swanctl(&["--terminate", "--ike", CONNECTION]);
-        let reason = ha.wait_after(mark, "ike_closed", PATIENCE).unwrap().text("reason");
+        ha.wait_after(mark, "ike_closed", PATIENCE).unwrap();
         until("the end of all ESP SAs", || self.esp_sas() == 0);
-        reason
     }
 
-    /// Homeward refuses this connection, and both say why.
-    fn refused(&self, ha: &Service, connection: &Connection) -> String {
+    /// Homeward refuses this connection, and both logs say so; Homeward's names the cause by this word.
+    fn refused(&self, ha: &Service, connection: &Connection, cause: &str) -> &'static str {
         self.swan.load(&connection.mobile_node(CARE_OF));
         self.swan.mark();
         let mark = ha.mark();
-        assert!(!self.swan.try_swanctl(&["--initiate", "--child", PAYLOAD, "--timeout", "10"]).1);
+        assert!(!self.swan.try_swanctl(&["--initiate", "--child", PAYLOAD, "--timeout", "25"]).1);
         self.swan.wait("received AUTHENTICATION_FAILED notify error");
-        let refused = ha.wait_after(mark, "refused", PATIENCE).unwrap();
-        format!("AUTHENTICATION_FAILED; Homeward: {}", refused.text("reason"))
+        ha.wait_for(mark, "refused", PATIENCE, |event| event.text("reason").contains(cause)).unwrap();
+        REFUSED
     }
 
     /// How many ESP SAs stand in the home agent's kernel.

@@ -14,6 +14,9 @@ const ROW: &str = "interop-row\t";
 const PEER: &str = "interop-peer\t";
 const HEADINGS: [&str; 3] = ["| case | kernel", "|---", "Peer: "];
 
+/// How a case comes out that has to fail.
+pub(crate) const REFUSED: &str = "AUTHENTICATION_FAILED, in both logs";
+
 /// Says how a case came out.
 pub(crate) fn row(case: &str, result: &str) {
     // The harness may have begun a line.

@@ -12,7 +12,7 @@ use homeward::lab::{
 use nix::sys::signal::Signal;
 
 use crate::load::half_open;
-use crate::matrix::row;
+use crate::matrix::{REFUSED, row};
 use crate::mobility::{HomeAgent, in_clear};
 use crate::peer::{BINDING, CONNECTION, Connection, PAYLOAD, algorithms, certificates, pings, stranger, until};
 use crate::strongswan::{PATIENCE, StrongSwan};
@@ -21,7 +21,7 @@ use crate::{PROGRAM, matrix};
 const HOME_ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x101);
 const ASSIGNED: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x102);
 /// strongSwan asks for cookies as soon as one stranger has begun an IKE SA.
-const SETTINGS: &str = "cookie_threshold = 1\n  half_open_timeout = 10";
+const SETTINGS: &str = "cookie_threshold = 1";
 /// The purposes of CHILD_SAs, in Homeward's words.
 const CHILDREN: [&str; 4] = ["binding", "prefix-discovery", "return-routability", "payload"];
 
@@ -30,6 +30,7 @@ pub(crate) fn cases() {
     let stand = Stand::new();
     matrix::peer(&stand.swan.version());
     stand.shared_secret();
+    stand.settings();
     stand.certificates();
     let packets = stand.access.iter().flat_map(Capture::packets);
     let clear = packets.filter(in_clear).count();
@@ -74,10 +75,10 @@ impl Stand {
         row("CHILD_SA deleted by strongSwan", "gone from both kernels");
         let mark = mn.mark();
         self.swan.swanctl(&["--terminate", "--ike", CONNECTION]);
-        let closed = mn.wait_after(mark, "ike_closed", PATIENCE).unwrap();
+        mn.wait_after(mark, "ike_closed", PATIENCE).unwrap();
         mn.wait_after(mark, "bound", PATIENCE).unwrap();
         pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
-        row("IKE SA deleted by strongSwan", &format!("{}; Homeward builds it anew", closed.text("reason")));
+        row("IKE SA deleted by strongSwan", "gone on both sides; Homeward builds it anew");
         self.detach(mn);
         row("IKE SA deleted by Homeward", "gone on both sides");
 
@@ -123,7 +124,39 @@ impl Stand {
         self.mobility.grant_key_mobility(true);
 
         let wrong = Connection { secret: "another secret than ours".into(), ..connection };
-        row("wrong shared secret", &self.refused(&files, &wrong, "tried 1 shared key for"));
+        row("wrong shared secret", self.refused(&files, &wrong, ("AUTHENTICATION_FAILED", "tried 1 shared key for")));
+    }
+
+    /// What else can stand in strongSwan's configuration.
+    fn settings(&self) {
+        let files = self.files("settings", Auth::Psk, HomeAddressBy::Configuration(HOME_ADDRESS), "");
+        let connection = Connection::new(Auth::Psk, HOME_ADDRESS, files.folder());
+
+        let mn = self.attach(&files, &Connection { policies: true, ..connection.clone().default_settings() });
+        pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
+        row("strongSwan's default proposals, MOBIKE", &algorithms(&self.swan, PAYLOAD));
+        row("strongSwan's own policy for binding acknowledgements, Mobility Header type 6", &self.policy_type());
+        self.detach(mn);
+
+        let compression = Connection { child_settings: "ipcomp = yes", ..connection.clone() };
+        let mn = self.attach(&files, &compression);
+        pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
+        row("IPComp allowed", &algorithms(&self.swan, PAYLOAD));
+        self.detach(mn);
+
+        let mn = self.attach(&files, &connection.clone().with(connection.ike, "aes256gcm16-ecp256"));
+        pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
+        row("CHILD_SAs demanded with a key exchange of their own", &algorithms(&self.swan, PAYLOAD));
+        self.detach(mn);
+    }
+
+    /// The Mobility Header type in strongSwan's policy for binding acknowledgements, as the kernel has it.
+    fn policy_type(&self) -> String {
+        let snapshot = self.scene.ha.snapshot().unwrap().to_string();
+        let start = format!("src {HOME_AGENT}/128 dst {HOME_ADDRESS}/128 proto mobility-header ");
+        let policy = snapshot.lines().find(|line| line.starts_with(&start) && line.contains("dir out"));
+        let rest = policy.and_then(|line| line.strip_prefix(&start)).unwrap_or_default();
+        rest.split(" \\").next().unwrap_or_default().to_owned()
     }
 
     fn certificates(&self) {
@@ -150,11 +183,15 @@ impl Stand {
         self.detach(mn);
 
         certificates(&self.swan, HOME_AGENT_ID, others, ours);
-        let result = self.refused(&files, &connection, "INFORMATIONAL request 2 [ N(AUTH_FAILED) ]");
-        row("strongSwan's certificate of an authority unknown to Homeward", &result);
+        let result = self.refused(&files, &connection, ("trusted", "INFORMATIONAL request 2 [ N(AUTH_FAILED) ]"));
+        row("strongSwan's certificate of an authority unknown to Homeward", result);
         certificates(&self.swan, HOME_AGENT_ID, ours, others);
-        let result = self.refused(&files, &connection, "no trusted ECDSA public key found for 'mn.example.org'");
-        row("Homeward's certificate of an authority unknown to strongSwan", &result);
+        let result = self.refused(
+            &files,
+            &connection,
+            ("AUTHENTICATION_FAILED", "no trusted ECDSA public key found for 'mn.example.org'"),
+        );
+        row("Homeward's certificate of an authority unknown to strongSwan", result);
     }
 
     fn files(&self, name: &str, auth: Auth, home_address: HomeAddressBy, ike: &str) -> Configurations {
@@ -218,14 +255,19 @@ impl Stand {
         row("IKE SA rekeyed by Homeward", "echo requests pass");
     }
 
-    /// The IKE SA does not come about, and both say why.
-    fn refused(&self, files: &Configurations, connection: &Connection, strongswan: &str) -> String {
+    /// The IKE SA does not come about, and both logs say so, each with a word of its own for the cause.
+    fn refused(
+        &self,
+        files: &Configurations,
+        connection: &Connection,
+        (ours, strongswan): (&str, &str),
+    ) -> &'static str {
         let mut mn = self.start(files, connection);
-        let closed = mn.wait("ike_closed", PATIENCE).unwrap();
+        mn.wait_for(0, "ike_closed", PATIENCE, |event| event.text("reason").contains(ours)).unwrap();
         self.swan.wait(strongswan);
         mn.signal(Signal::SIGTERM).unwrap();
         assert!(mn.wait_for_end(PATIENCE).unwrap().success());
-        closed.text("reason")
+        REFUSED
     }
 
     /// How many ESP SAs stand in the mobile node's kernel.

@@ -223,3 +223,19 @@ const DESTINATION_OPTIONS: u8 = 60;
 fn is_sub(policy: &Policy) -> bool {
     policy.key.kind == PolicyType::Sub
 }
+
+#[test]
+fn a_mobility_header_is_found_behind_its_extension_headers_and_not_behind_esp() {
+    let packet = |next: u8, payload: &[u8]| {
+        let mut octets = vec![0; 54];
+        octets[12..14].copy_from_slice(&[0x86, 0xdd]);
+        octets[20] = next;
+        octets.extend_from_slice(payload);
+        Packet { at: std::time::SystemTime::UNIX_EPOCH, sent: false, octets }
+    };
+    let option = |next: u8| [vec![next, 2], vec![0; 22]].concat();
+    assert!(in_clear(&packet(MOBILITY_HEADER, &[59, 1, 5, 0])));
+    assert!(in_clear(&packet(DESTINATION_OPTIONS, &[option(MOBILITY_HEADER), vec![59, 1, 5, 0]].concat())));
+    assert!(!in_clear(&packet(DESTINATION_OPTIONS, &[option(50), vec![MOBILITY_HEADER; 40]].concat())));
+    assert!(!in_clear(&packet(50, &[MOBILITY_HEADER; 40])));
+}

@@ -30,8 +30,13 @@ pub(crate) struct Connection {
     /// strongSwan's words for algorithms.
     pub(crate) ike: &'static str,
     pub(crate) esp: &'static str,
-    /// More settings of the connection.
+    /// More settings of the connection, and of each child.
     pub(crate) settings: &'static str,
+    pub(crate) child_settings: &'static str,
+    /// Whether the peer's identity is left open, so that it is not named in IKE_AUTH.
+    pub(crate) anonymous: bool,
+    /// As home agent: whether policies are strongSwan's own.
+    pub(crate) policies: bool,
     /// The shared secret, if there is one.
     pub(crate) secret: String,
 }
@@ -39,9 +44,18 @@ pub(crate) struct Connection {
 impl Connection {
     /// AES-GCM and X25519, as Homeward prefers them.
     pub(crate) fn new(auth: Auth, home_address: Ipv6Addr, folder: &Path) -> Self {
-        let secret = fs::read_to_string(folder.join("psk")).unwrap_or_default();
-        let (ike, esp) = ("aes256gcm16-prfsha256-x25519", "aes256gcm16");
-        Self { auth, home_address, assigned: false, ike, esp, settings: "", secret }
+        Self {
+            auth,
+            home_address,
+            assigned: false,
+            ike: "aes256gcm16-prfsha256-x25519",
+            esp: "aes256gcm16",
+            settings: "",
+            child_settings: "",
+            anonymous: false,
+            policies: false,
+            secret: fs::read_to_string(folder.join("psk")).unwrap_or_default(),
+        }
     }
 
     /// With other algorithms.
@@ -49,9 +63,14 @@ impl Connection {
         Self { ike, esp, ..self }
     }
 
+    /// As strongSwan is when nothing is said, MOBIKE and all; IKE_AUTH does not name the peer.
+    pub(crate) fn default_settings(self) -> Self {
+        Self { ike: "default", esp: "default", settings: "mobike = yes", anonymous: true, ..self }
+    }
+
     /// `swanctl.conf` of strongSwan as a mobile node at a care-of address. Policies are its own.
     pub(crate) fn mobile_node(&self, care_of: Ipv6Addr) -> String {
-        let Self { home_address, esp, .. } = self;
+        let Self { home_address, esp, child_settings, .. } = self;
         let (vips, own) = match self.assigned {
             true => ("vips = ::\n", "dynamic".to_owned()),
             false => ("", home_address.to_string()),
@@ -59,8 +78,9 @@ impl Connection {
         // The transport-mode child has to name the home address: with `dynamic` its SAs would be between the IKE end points.
         let children = format!(
             "{BINDING} {{\n mode = transport_proxy\n local_ts = {home_address}[135]\n remote_ts = {HOME_AGENT}[135]\n \
-             esp_proposals = {esp}\n }}\n\
-             {PAYLOAD} {{\n mode = tunnel\n local_ts = {own}\n remote_ts = ::/0\n esp_proposals = {esp}\n }}\n"
+             esp_proposals = {esp}\n {child_settings}\n }}\n\
+             {PAYLOAD} {{\n mode = tunnel\n local_ts = {own}\n remote_ts = ::/0\n esp_proposals = {esp}\n \
+             {child_settings}\n }}\n"
         );
         let ends = format!("local_addrs = {care_of}\n remote_addrs = {HOME_AGENT}\n {vips}");
         self.text(&ends, (MOBILE_NODE_ID, HOME_AGENT_ID), &children)
@@ -69,7 +89,8 @@ impl Connection {
     /// `swanctl.conf` of strongSwan as a home agent. Types stand where RFC 7296 §3.13.1 has them, so that a child is found by its
     /// selectors; policies are not its own.
     pub(crate) fn home_agent(&self) -> String {
-        let Self { home_address, esp, .. } = self;
+        let Self { home_address, esp, child_settings, .. } = self;
+        let policies = if self.policies { "yes" } else { "no" };
         let mut children = String::new();
         let mh = |kind: u32| format!("[135/{}]", kind << 8);
         let icmp = |kind: u32| format!("[58/{}-{}]", kind << 8, (kind << 8) + 255);
@@ -81,8 +102,8 @@ impl Connection {
             (PAYLOAD, "tunnel", PAYLOAD_REQID, ("::/0", String::new()), String::new()),
         ] {
             children.push_str(&format!(
-                "{name} {{\n mode = {mode}\n policies = no\n reqid = {reqid}\n local_ts = {end}{local}\n \
-                 remote_ts = {home_address}{remote}\n esp_proposals = {esp}\n }}\n"
+                "{name} {{\n mode = {mode}\n policies = {policies}\n reqid = {reqid}\n local_ts = {end}{local}\n \
+                 remote_ts = {home_address}{remote}\n esp_proposals = {esp}\n {child_settings}\n }}\n"
             ));
         }
         let pools = if self.assigned { "pools = homes" } else { "" };
@@ -97,10 +118,11 @@ impl Connection {
             Auth::Psk => ("psk", String::new()),
             Auth::Certificate => ("pubkey", format!("certs = {own}.pem")),
         };
+        let peer = if self.anonymous { "%any" } else { other };
         format!(
             "connections {{ {CONNECTION} {{\n version = 2\n mobike = no\n {ends}\n proposals = {ike}\n {settings}\n \
              local {{\n auth = {method}\n id = {own}\n {certificate}\n }}\n \
-             remote {{\n auth = {method}\n id = {other}\n }}\n children {{\n{children}}}\n }} }}\n\
+             remote {{\n auth = {method}\n id = {peer}\n }}\n children {{\n{children}}}\n }} }}\n\
              secrets {{ ike-1 {{\n id-1 = {own}\n id-2 = {other}\n secret = \"{secret}\"\n }} }}\n"
         )
     }

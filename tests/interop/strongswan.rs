@@ -17,7 +17,7 @@ const CHARON: &str = "/usr/lib/ipsec/charon";
 const PLUGINS: &str = "random nonce openssl curve25519 pem pkcs1 pkcs8 x509 pubkey constraints kdf kernel-netlink \
                        socket-default vici";
 /// What charon may take for what it does at once; guests are slow and share the machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running strongSwan.
 pub(crate) struct StrongSwan {

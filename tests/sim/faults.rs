@@ -196,6 +196,31 @@ fn an_attempt_goes_on_from_the_next_place() {
 }
 
 #[test]
+fn without_k_an_attempt_that_went_on_from_the_next_place_is_made_again_from_there() {
+    for after in [3, 8, 12, 18, 25] {
+        let mut world = World::new(Setup { key_mobility: false, ..Setup::quiet() }, 1);
+        world.plug(MOBILE, WIRE, Some(Place::A), true);
+        world.run(millis(10 + after));
+        world.plug(MOBILE, WIRE, Some(Place::B), true);
+        world.run(secs(10));
+        agree(&world);
+    }
+}
+
+#[test]
+fn a_link_that_was_changed_unnoticed_while_it_was_not_in_use_is_not_trusted() {
+    let mut world = at(Place::A, Setup::quiet());
+    world.plug(MOBILE, RADIO, Some(Place::B), true);
+    world.run(secs(5));
+    world.plug(MOBILE, WIRE, Some(Place::C), false);
+    world.run(secs(15));
+    agree(&world);
+    world.plug(MOBILE, RADIO, None, true);
+    world.run(secs(15));
+    agree(&world);
+}
+
+#[test]
 fn an_address_that_was_given_back_is_kept_for_who_had_it() {
     let mut world = at(Place::A, Setup { mobiles: 2, ..Setup::quiet() });
     // At home the first one loses its IKE SA, and with it the right to its address; nobody tells it.

@@ -344,19 +344,37 @@ impl IkeSa {
     /// ask the peer, seldom, and for the owner perhaps one to build another IKE SA beside this one.
     fn hint(&self, ctx: &mut Context<'_>, established: &mut Established, header: &Header, bytes: &[u8]) {
         ctx.stats.forged += 1;
-        let recently = established.hinted.is_some_and(|at| ctx.now.saturating_duration_since(at) < HINT_PAUSE);
         // RFC 7296 §1.5: it copies the exchange type of what we sent.
         let ours = matches!(header.exchange, ExchangeType::Informational | ExchangeType::CreateChildSa);
-        if !header.flags.response || !ours || recently {
+        if header.flags.response && ours {
+            let unknown = |message: Message| message.notify(NotifyType::InvalidIkeSpi).is_some();
+            self.doubt(ctx, established, Message::parse(bytes).is_ok_and(unknown));
+        }
+    }
+
+    /// RFC 7296 §1.5: somebody says that a child is unknown to the peer.
+    pub(crate) fn on_invalid_spi(&mut self, ctx: &mut Context<'_>) {
+        self.state = match self.take_state() {
+            State::Established(mut established) => {
+                ctx.stats.forged += 1;
+                self.doubt(ctx, &mut established, true);
+                self.settle(ctx, established)
+            }
+            state => state,
+        };
+    }
+
+    fn doubt(&self, ctx: &mut Context<'_>, established: &mut Established, unknown: bool) {
+        let recently = established.hinted.is_some_and(|at| ctx.now.saturating_duration_since(at) < HINT_PAUSE);
+        if recently || established.closing.is_some() {
             return;
         }
         established.hinted = Some(ctx.now);
-        self.audit(ctx, Some(&established.peer), "an answer without proof: the peer may not know this IKE SA any more");
+        self.audit(ctx, Some(&established.peer), "a message without proof: the peer may not know this IKE SA any more");
         if established.current.outgoing.free().is_some() {
             established.enqueue(ctx, Work::Liveness);
         }
-        let unknown = |message: Message| message.notify(NotifyType::InvalidIkeSpi).is_some();
-        if established.closing.is_none() && Message::parse(bytes).is_ok_and(unknown) {
+        if unknown {
             ctx.emit(Action::Doubtful(self.id));
         }
     }

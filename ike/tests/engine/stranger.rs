@@ -152,6 +152,26 @@ fn a_peer_that_has_forgotten_everything_is_found_out_and_replaced_by_its_new_sel
     world.assert_agreed();
 }
 
+/// RFC 7296 §1.5, §2.21.4: INVALID_SPI names what we send under, comes from where we send to, and is a reason to ask, seldom.
+#[test]
+fn a_peer_that_lost_a_child_says_so_and_is_asked() {
+    let mut world = World::attached();
+    let spi = world.hosts[MN].living()[0].outbound.spi;
+    let tell = |world: &mut World, spi, remote| {
+        let ends = endpoints(HOME_AGENT, CARE_OF);
+        world.hosts[HA].engine.handle(world.now, Input::UnknownSpi { endpoints: ends, spi });
+        let Some(Action::Send { bytes, .. }) = world.hosts[HA].engine.poll() else { return };
+        world.input(MN, Input::Datagram { endpoints: endpoints(CARE_OF, remote), bytes });
+        world.run();
+    };
+    tell(&mut world, spi ^ 1, HOME_AGENT);
+    tell(&mut world, spi, STRANGER);
+    assert_eq!((world.hosts[MN].doubtful(), world.hosts[MN].alive()), (0, 0));
+    (0..100).for_each(|_| tell(&mut world, spi, HOME_AGENT));
+    assert_eq!((world.hosts[MN].doubtful(), world.hosts[MN].alive()), (1, 1));
+    world.assert_agreed();
+}
+
 /// RFC 7296 §2.4: the owner that gives up what a peer without any IKE SA had (its bindings, its address) must not see it without
 /// one in between.
 #[test]

@@ -206,6 +206,19 @@ impl Links {
         }
     }
 
+    /// The place is in use from here on. What was heard of its link while it was not in use may be long ago, and the link
+    /// another one since (RFC 6275 §11.5.1): its router is asked.
+    pub(super) fn taken(&mut self, now: Instant, location: &Location) {
+        for (interface, link) in &mut self.up {
+            if let Some(router) = router_in_use(location, *interface)
+                && let Some(entry) = link.routers.get(&router)
+                && later(entry.heard(), DOUBT_INTERVAL) < now
+            {
+                link.doubt(now, router);
+            }
+        }
+    }
+
     /// Sends the solicitations that are due.
     pub(super) fn solicit(&mut self, now: Instant, actions: &mut VecDeque<MobileNodeAction>) {
         let preferences = self.preferences;

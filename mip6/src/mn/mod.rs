@@ -298,6 +298,7 @@ impl MobileNode {
         }
         self.actions.push_back(MobileNodeAction::Relocate { from, to, soft });
         self.location = to;
+        self.links.taken(now, &self.location);
         self.registration.want(
             now,
             match to {

@@ -1,15 +1,41 @@
 //! What the IKE engine asks and tells.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Instant;
 
-use ike::action::{Action, ChildDecision, IkeSaId, Input};
+use ike::action::{Action, ChildDecision, Endpoints, IkeSaId, Input};
 use ike::wire::{Identity, NotifyType};
+use mip6::address::HomeAddress;
 use tracing::{debug, info, warn};
 
 use super::HomeAgent;
 use crate::daemon::shell::Shell;
+use crate::kernel::op::SaKey;
+
+const IKE_PORT: u16 = 500;
 
 impl HomeAgent {
+    /// Tells mobile nodes whose tunnels an earlier process of ours held and lost (by a kill) that these are gone, so that they need
+    /// not wait for their next liveness check. It proves nothing and makes them ask (RFC 7296 §1.5, §2.4). Of many at once only
+    /// some are told.
+    pub fn tell_lost(&mut self, now: Instant, lost: &[SaKey], shell: &mut dyn Shell) {
+        let agent = IpAddr::V6(self.settings.address.0);
+        let mut told = BTreeSet::new();
+        for key in lost.iter().filter(|key| key.destination == agent) {
+            // The SAs in transport mode come from home addresses, where nobody is reached now.
+            let IpAddr::V6(care_of) = key.source else { continue };
+            let home = self.settings.prefix.contains(care_of) || self.settings.outside.contains(&HomeAddress(care_of));
+            if home || !told.insert(care_of) {
+                continue;
+            }
+            let at = |address| SocketAddr::V6(SocketAddrV6::new(address, IKE_PORT, 0, 0));
+            let endpoints = Endpoints { local: at(self.settings.address.0), remote: at(care_of) };
+            self.ike.handle(now, Input::UnknownSpi { endpoints, spi: key.spi });
+        }
+        self.drain(now, shell);
+    }
+
     pub(super) fn ike_action(&mut self, now: Instant, action: Action, shell: &mut dyn Shell) {
         match action {
             Action::Send { endpoints, bytes } => shell.send_ike(endpoints, &bytes),

@@ -162,8 +162,14 @@ impl MobileNode {
         };
         warn!(event = "child_refused", purpose = name, reason);
         let (Some(purpose), true) = (purpose, self.is_session(ike_sa)) else { return };
-        if purpose == Purpose::Binding && notify.is_some() && !self.secured {
+        let useless = match notify {
             // Without it there is no registration, and what the home agent would say otherwise it says in IKE_AUTH.
+            Some(_) if purpose == Purpose::Binding => !self.secured,
+            // RFC 4877 §9: it has taken our home address back.
+            Some(NotifyType::FailedCpRequired) => true,
+            Some(_) | None => false,
+        };
+        if useless {
             self.ike.handle(now, Input::Close(ike_sa));
         } else {
             // RFC 7296 §1.3: no reason to give the IKE SA up; it is asked for again, more and more seldom.

@@ -86,6 +86,8 @@ pub struct MobileNode {
     finished: bool,
     /// Whether the IKE SA was built at another place than this.
     ike_moved: bool,
+    /// The same of the one that is being built.
+    attempt_moved: bool,
     /// Sent to the kernel since the movement began that is under way.
     netlink_messages: u32,
     /// Tells the attempts to build an IKE SA apart.
@@ -115,6 +117,7 @@ impl MobileNode {
             stopping: false,
             finished: false,
             ike_moved: false,
+            attempt_moved: false,
             netlink_messages: 0,
             attempt: 0,
         }

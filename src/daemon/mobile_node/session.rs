@@ -55,6 +55,7 @@ impl MobileNode {
         let remote = SocketAddr::V6(SocketAddrV6::new(self.settings.home_agent.0, IKE_PORT, 0, 0));
         let (local_auth, remote_auth) = (self.settings.credentials)();
         self.attempt += 1;
+        self.attempt_moved = false;
         // RFC 4877 §9: with no home address of our own an empty request asks for any; one that we had is suggested.
         let address = match self.settings.home_address {
             Some(_) => None,
@@ -119,7 +120,8 @@ impl MobileNode {
                     }
                 };
                 self.session = Session::Established { ike_sa, attempt: tag, successor: None, pause };
-                self.ike_moved = false;
+                // Of an attempt that went on from another place the home agent may know the first one only.
+                self.ike_moved = std::mem::take(&mut self.attempt_moved);
                 self.wants = Wants::begin_with(Purpose::Binding);
                 let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
                 match home_address {
@@ -229,7 +231,10 @@ impl MobileNode {
         if let Some(ike_sa) = self.unfinished() {
             match self.location {
                 // What was begun goes on from here: a second attempt and the first would each close what the other built.
-                Location::Away(_) => self.move_ike(now, ike_sa),
+                Location::Away(_) => {
+                    self.move_ike(now, ike_sa);
+                    self.attempt_moved = true;
+                }
                 // At home there is nothing to register and nothing to tunnel.
                 Location::Home { .. } => self.ike.handle(now, Input::Close(ike_sa)),
                 Location::Nowhere => {}
