@@ -2,7 +2,7 @@
 # It installs the Debian packages that are missing (as root) and fetches what kernel no package of this Debian has.
 KERNELS ?= 6.1 6.12
 
-TEST_PACKAGES = user-mode-linux kmod iproute2 iputils-ping radvd gcc make tshark strongswan-charon charon-systemd strongswan-swanctl strongswan-pki \
+TEST_PACKAGES = user-mode-linux kmod iproute2 iputils-ping radvd gcc make strace tshark strongswan-charon charon-systemd strongswan-swanctl strongswan-pki \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
 
 # Kernels that are fetched, of those asked for.

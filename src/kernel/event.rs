@@ -78,6 +78,8 @@ impl Events {
     pub async fn next(&mut self) -> io::Result<Vec<Link>> {
         loop {
             if self.missed {
+                // First the queue has to be empty: until it is, Linux drops every further event, and says so only once.
+                drain(self.socket.get_ref())?;
                 match links() {
                     Ok(there) => {
                         self.missed = false;
@@ -127,6 +129,17 @@ fn receive(socket: &Socket) -> io::Result<Option<Vec<Link>>> {
         return Ok(Some(Vec::new()));
     }
     Ok((length <= octets.len()).then(|| changes(&octets)))
+}
+
+fn drain(socket: &Socket) -> io::Result<()> {
+    loop {
+        match receive(socket) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn changes(octets: &[u8]) -> Vec<Link> {

@@ -34,19 +34,7 @@ impl Migration {
             left.push((*entry, here.len()));
             expected.extend(here);
         }
-        let mut messages = Vec::new();
-        let mut lead: Option<Move> = None;
-        while !left.is_empty() {
-            let mut message: Vec<Move> = lead.into_iter().collect();
-            for (entry, count) in left.iter_mut().take(MIGRATE_ENTRIES - message.len()) {
-                message.push(*entry);
-                *count -= 1;
-            }
-            lead = lead.or_else(|| message.first().map(|first| Move { from: first.to, ..*first }));
-            left.retain(|(_, count)| *count > 0);
-            messages.push(message);
-        }
-        Ok(Self { messages, expected })
+        Ok(Self { messages: messages(left), expected })
     }
 
     /// The encapsulation to name in the messages. Linux up to 6.12 keeps what it is not told and newer ones take it away, but
@@ -79,15 +67,19 @@ impl Migration {
         (0..self.messages.len()).any(|at| done(outcomes, at))
     }
 
-    /// The messages that undo those that were done, last first.
+    /// The messages that move back what those that were done have moved. They are not the same ones turned around: beside the
+    /// entry that stays, a turned one would begin at the same addresses, which Linux takes for a repetition.
     pub(super) fn back(&self, policy: &PolicyKey, outcomes: &[Outcome]) -> Vec<Request> {
-        let turned = |entry: &Move| Move { from: entry.to, to: entry.from, reqid: entry.reqid };
-        let back = self.messages.iter().enumerate().rev().filter(|(at, _)| done(outcomes, *at));
-        back.map(|(_, entries)| {
-            let entries: Vec<Move> = entries.iter().map(turned).collect();
-            write::migrate(policy, &entries, self.encapsulation())
-        })
-        .collect()
+        let mut moved: Vec<(Move, usize)> = Vec::new();
+        let done = self.messages.iter().enumerate().filter(|(at, _)| done(outcomes, *at));
+        for entry in done.flat_map(|(_, entries)| entries).filter(|entry| entry.from != entry.to) {
+            let turned = Move { from: entry.to, to: entry.from, reqid: entry.reqid };
+            match moved.iter_mut().find(|(known, _)| *known == turned) {
+                Some((_, count)) => *count += 1,
+                None => moved.push((turned, 1)),
+            }
+        }
+        messages(moved).iter().map(|entries| write::migrate(policy, entries, self.encapsulation())).collect()
     }
 
     fn check(&self, moves: &[Move], answers: &[Outcome]) -> Result<(), Refused> {
@@ -110,6 +102,23 @@ impl Migration {
         }
         Ok(())
     }
+}
+
+/// Each entry as often as it has SAs to move. The first one is for the policy's template.
+fn messages(mut left: Vec<(Move, usize)>) -> Vec<Vec<Move>> {
+    let mut messages = Vec::new();
+    let mut lead: Option<Move> = None;
+    while !left.is_empty() {
+        let mut message: Vec<Move> = lead.into_iter().collect();
+        for (entry, count) in left.iter_mut().take(MIGRATE_ENTRIES - message.len()) {
+            message.push(*entry);
+            *count -= 1;
+        }
+        lead = lead.or_else(|| message.first().map(|first| Move { from: first.to, ..*first }));
+        left.retain(|(_, count)| *count > 0);
+        messages.push(message);
+    }
+    messages
 }
 
 fn done(outcomes: &[Outcome], at: usize) -> bool {
@@ -240,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_done_is_undone_and_the_last_first() {
+    fn only_what_was_done_is_undone() {
         let ours = ours(&[sa(1, 9, out(9).from, None), sa(2, 9, out(9).from, None), policy(9, out(9).from)]);
         let migration = Migration::plan(&ours, &key(), &[out(9)]).unwrap();
         let refused = || Err(Refused { errno: libc::ENODATA, ..Refused::new("no") });

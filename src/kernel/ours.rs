@@ -181,8 +181,12 @@ impl Ours {
         self.policies.contains_key(key)
     }
 
-    pub(super) fn has_state(&self, key: &SaKey) -> bool {
-        self.states.contains_key(key)
+    pub(super) fn has_sa(&self, key: &SaKey) -> bool {
+        self.sas.contains_key(key)
+    }
+
+    pub(super) fn state(&self, key: &SaKey) -> Option<&RouteOptimization> {
+        self.states.get(key)
     }
 
     pub(super) fn has_address(&self, at: &At) -> bool {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::migration::Migration;
 use super::netlink::{Outcome, Refused, Request};
-use super::op::{Address, Op, Policy, SaKey};
+use super::op::{Address, Op, Policy, RouteOptimization, SaKey};
 use super::ours::{Entry, Ours, Seen};
 use super::route;
 use super::xfrm::read::{KernelPolicy, Sa};
@@ -41,10 +41,11 @@ pub(super) fn work(ours: &Ours, seen: &Seen, op: &Op) -> Work {
         Op::AddSa(sa) => Work::Send(Xfrm, vec![write::add_sa(sa)]),
         // It cannot be had back without its keys: the send that deletes it reads it first.
         Op::DeleteSa(key) => Work::Send(Xfrm, vec![write::get_sa(key), write::delete_sa(key)]),
-        Op::CopySa { from, to } => Work::Copy(*from, *to),
-        Op::SetRouteOptimization(state) => {
-            Work::Send(Xfrm, vec![write::set_route_optimization(state, ours.has_state(&state.key))])
+        Op::CopySa { from, .. } if !ours.has_sa(from) => {
+            Work::Refuse(Refused { errno: libc::ESRCH, ..Refused::new("it is not ours") })
         }
+        Op::CopySa { from, to } => Work::Copy(*from, *to),
+        Op::SetRouteOptimization(state) => Work::Send(Xfrm, replace_state(ours.state(&state.key), state)),
         Op::SetPolicy(policy) => Work::Send(Xfrm, vec![write::set_policy(policy, ours.has_policy(&policy.key))]),
         Op::DeletePolicy(key) if ours.has_policy(key) => Work::Send(Xfrm, vec![write::delete_policy(key)]),
         Op::DeletePolicy(key) => Work::Send(Xfrm, vec![write::get_policy(key), write::delete_policy(key)]),
@@ -63,6 +64,15 @@ pub(super) fn work(ours: &Ours, seen: &Seen, op: &Op) -> Work {
             Work::Send(Route, vec![route::set_neighbour(*interface, *address, *link_layer)])
         }
         Op::Sysctl { .. } => Work::Sysctl,
+    }
+}
+
+/// `XFRM_MSG_UPDSA` changes the care-of address only: a state that becomes wild, or ceases to be, is made anew.
+fn replace_state(old: Option<&RouteOptimization>, new: &RouteOptimization) -> Vec<Request> {
+    match old {
+        None => vec![write::set_route_optimization(new, false)],
+        Some(old) if old.wildcard == new.wildcard => vec![write::set_route_optimization(new, true)],
+        Some(old) => vec![write::delete_sa(&old.key), write::set_route_optimization(new, false)],
     }
 }
 
@@ -108,6 +118,10 @@ impl Ran {
         }
         // Where there are several, the last one is what was to be done.
         match outcomes.last() {
+            // The old state is gone, and the new one does not stand.
+            Some(Err(refused)) if matches!(op, Op::SetRouteOptimization(_)) && outcomes.len() > 1 => {
+                Self::Half(refused.clone(), outcomes)
+            }
             Some(Err(refused)) if refused.perhaps_done => Self::Half(refused.clone(), outcomes),
             // What was to be removed and is not there is removed.
             Some(Err(refused)) if refused.is_gone() && !is_kept_by_name(op) && removes(op) => Self::Idle,
@@ -161,7 +175,7 @@ pub(super) fn reverse(op: &Op, work: &Work, old: &[Entry], seen: &Seen, ran: Ran
         Op::CopySa { from, to } => xfrm(write::delete_sa(&SaKey { destination: *to, ..*from })),
         Op::DeleteSa(_) => read(outcomes, Sa::read).map_or(UNREAD, |sa| xfrm(sa.again())),
         Op::SetRouteOptimization(state) => match old.first() {
-            Some(Entry::State(_, Some(old))) => xfrm(write::set_route_optimization(old, true)),
+            Some(Entry::State(_, Some(old))) => Reverse::Send(Family::Xfrm, replace_state(Some(state), old)),
             _ => xfrm(write::delete_sa(&state.key)),
         },
         Op::SetPolicy(Policy { key, .. }) => match old.first() {
