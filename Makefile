@@ -1,14 +1,24 @@
+# make demo    the whole story on a real kernel: make demo ARGS="--moves 10 --delay 50", `homeward demo --help` says what there is
 # make test    format, lints, docs, all tests, the real-kernel ones on each of KERNELS
-# It installs the Debian packages that are missing (as root) and fetches what kernel no package of this Debian has.
+# Both install the Debian packages that are missing (as root) and fetch what kernel no package of this Debian has.
 KERNELS ?= 6.1 6.12
 
-TEST_PACKAGES = user-mode-linux kmod iproute2 iputils-ping radvd gcc make strace tshark strongswan-charon charon-systemd strongswan-swanctl strongswan-pki \
+TEST_PACKAGES = user-mode-linux kmod iproute2 iputils-ping radvd gcc make openssl strace tshark strongswan-charon charon-systemd strongswan-swanctl strongswan-pki \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
+
+DEMO_PACKAGES = user-mode-linux kmod iproute2 radvd gcc
 
 # Kernels that are fetched, of those asked for.
 FETCHED = $(filter 6.12,$(KERNELS))
 
-.PHONY: test test-packages kernels
+.PHONY: demo test test-packages kernels
+
+# Nothing on the standard output but the demo itself: --json is for programs.
+demo:
+	@tests/common/install-packages $(DEMO_PACKAGES) >&2
+	@set -e; for version in $(filter 6.12,$(subst =, ,$(ARGS))); do tests/common/fetch-kernel $$version >&2; done
+	@cargo build --release
+	@target/release/homeward demo $(ARGS)
 
 test: test-packages kernels
 	cargo fmt --all --check

@@ -46,6 +46,41 @@ pub enum Identity {
     DomainName(String),
 }
 
+/// The text is no identity that a configuration can name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAnIdentity {
+    /// The cause.
+    pub message: String,
+    /// The fix.
+    pub help: String,
+}
+
+impl fmt::Display for NotAnIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.message, self.help)
+    }
+}
+
+impl std::error::Error for NotAnIdentity {}
+
+impl std::str::FromStr for Identity {
+    type Err = NotAnIdentity;
+
+    /// As `id = "…"` in the file.
+    fn from_str(text: &str) -> Result<Self, NotAnIdentity> {
+        crate::value::identity(text).map_err(|(message, help)| NotAnIdentity { message, help })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipv6(address) => address.fmt(f),
+            Self::Email(name) | Self::DomainName(name) => name.fmt(f),
+        }
+    }
+}
+
 /// How a peer proves its identity (and we to it).
 #[derive(Clone, PartialEq, Eq)]
 pub enum Authentication {
@@ -127,6 +162,9 @@ pub struct MobileNode {
     pub newest_link: bool,
     /// How long an old care-of address still receives after a soft handover.
     pub linger: Duration,
+    /// How long the home agent may take to acknowledge a first registration before it is repeated (default 1.5 s):
+    /// InitialBindackTimeoutFirstReg, RFC 6275 §13.
+    pub first_wait: Duration,
     /// The home agent.
     pub home_agent: HomeAgentEntry,
 }
@@ -160,7 +198,7 @@ pub struct Ike {
     pub ike_rekey: Duration,
     /// Rekey CHILD_SAs after this time.
     pub child_rekey: Duration,
-    /// Where keys for a packet analyser are appended. A warning at every start.
+    /// A folder that all keys are written to, as Wireshark reads them. A warning at every start.
     pub key_log: Option<PathBuf>,
 }
 

@@ -64,6 +64,7 @@ pub(crate) struct MobileTable {
     pub(crate) lifetime: Field<String>,
     pub(crate) handover: Field<String>,
     pub(crate) linger: Field<String>,
+    pub(crate) first_wait: Field<String>,
     pub(crate) home_agent: Field<PeerTable>,
 }
 
@@ -204,6 +205,7 @@ impl MobileTable {
             lifetime: table.get("lifetime", "`lifetime = \"10m\"`", notes),
             handover: table.get("handover", "`handover = \"newest-link\"` or `handover = \"keep\"`", notes),
             linger: table.get("linger", "`linger = \"2s\"`", notes),
+            first_wait: table.get("first_wait", "`first_wait = \"1500ms\"`", notes),
             home_agent: table.table(
                 "home_agent",
                 "the table [mobile.home_agent] with `address`, `id` and `authentication`",
@@ -260,7 +262,7 @@ impl IkeTable {
             liveness: table.get("liveness", "`liveness = \"30s\"`", notes),
             ike_rekey: table.get("ike_rekey", "`ike_rekey = \"4h\"`", notes),
             child_rekey: table.get("child_rekey", "`child_rekey = \"1h\"`", notes),
-            key_log: table.get("key_log", "`key_log = \"keys.log\"`", notes),
+            key_log: table.get("key_log", "`key_log = \"keys\"`", notes),
         }
     }
 }

@@ -327,6 +327,7 @@ fn interfaces_of_a_mobile_node_are_checked() {
             ),
             ("home_prefix = ", "handover = \"never\"\nhome_prefix = ", "6:12 `never` is not known here"),
             ("home_prefix = ", "linger = \"2h\"\nhome_prefix = ", "6:10 `2h` is out of range"),
+            ("home_prefix = ", "first_wait = \"999ms\"\nhome_prefix = ", "6:14 `999ms` is out of range"),
         ],
     );
 }
@@ -401,7 +402,7 @@ fn what_is_odd_but_may_be_meant_is_a_warning() {
     );
     assert_eq!(
         warnings(&changed(HOME_AGENT, "[log]", "key_log = \"keys\"\n[log]")),
-        ["23:11 all keys are written to a file: nothing stays secret"]
+        ["23:11 all keys are written to a folder: nothing stays secret"]
     );
 }
 

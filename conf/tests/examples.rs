@@ -62,6 +62,7 @@ fn the_example_of_a_mobile_node_is_right() {
     assert_eq!(node.home_address, Some("2001:db8:1::101".parse().unwrap()));
     assert_eq!(node.lifetime, Duration::from_secs(600));
     assert_eq!(node.linger, Duration::from_secs(2));
+    assert_eq!(node.first_wait, Duration::from_millis(1500));
     assert!(node.newest_link);
     assert_eq!(node.home_agent.identity, Identity::DomainName("ha.example.org".into()));
     assert_eq!(node.home_agent.authentication, Authentication::Certificate);
@@ -89,6 +90,24 @@ fn what_is_left_out_has_the_defaults_that_the_examples_name() {
     assert_eq!(node.home_address, None);
     assert!(node.newest_link);
     assert_eq!((node.lifetime, node.linger), (600 * second, 2 * second));
+    assert_eq!(node.first_wait, second * 3 / 2);
+}
+
+#[test]
+fn a_home_agent_advertises_only_if_it_is_told_to_and_as_fast_as_it_is_told() {
+    let advertise = |line: &str| {
+        let text = format!(
+            "role = \"home-agent\"\nidentity = {{ id = \"ha.example.org\" }}\n[home_agent]\ninterface = \"eth0\"\n\
+             address = \"2001:db8:1::1\"\nprefix = \"2001:db8:1::/64\"\n{line}"
+        );
+        load(Path::new("node.toml"), &text, &mut |_| Ok(Vec::new())).map(|loaded| match loaded.model.role {
+            Role::HomeAgent(agent) => agent.advertise,
+            Role::MobileNode(_) => panic!("not a home agent"),
+        })
+    };
+    assert_eq!(advertise("").unwrap(), None);
+    assert_eq!(advertise("advertise = \"70ms\"").unwrap(), Some(Duration::from_millis(70)));
+    assert!(advertise("advertise = \"69ms\"").is_err(), "RFC 6275 §7.5");
 }
 
 #[test]

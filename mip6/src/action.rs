@@ -188,6 +188,16 @@ pub enum MobileNodeAction {
         /// Whether another update follows by itself.
         retry: bool,
     },
+    /// Send this Binding Error to the address that sent a message of an unknown type, without Home Address option or
+    /// routing header (RFC 6275 §9.3.3).
+    SendBindingError {
+        /// From: the address that is ours on the link.
+        source: Ipv6Addr,
+        /// To whom.
+        destination: Ipv6Addr,
+        /// The Mobility Header message, checksum field zero.
+        message: Vec<u8>,
+    },
     /// Announce at home by a multicast neighbour advertisement that the home address is ours again (RFC 6275 §11.5.5).
     AnnounceHome {
         /// Where.

@@ -4,8 +4,10 @@
 
 pub mod action;
 pub mod address;
+mod binding_errors;
 pub mod entropy;
 pub mod ha;
+mod limit;
 pub mod mn;
 pub mod rr;
 pub mod wire;

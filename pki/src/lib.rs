@@ -2,6 +2,7 @@
 //!
 //! - [`issue`]: an authority of our own and the certificates that it issues
 //! - [`mod@verify`]: whether a chain of certificates proves an identity
+//! - [`mod@describe`]: what a certificate says, for people
 //! - [`key`]: our private key, and signatures by it
 //! - [`signature`]: signatures by a peer's certificate
 //! - [`pem`]: certificates out of files
@@ -10,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod describe;
 pub mod identity;
 pub mod issue;
 pub mod key;
@@ -18,6 +20,7 @@ pub mod signature;
 mod usage;
 pub mod verify;
 
+pub use describe::{Description, NotACertificate, describe, readable_time};
 pub use identity::Identity;
 pub use issue::{Authority, IssueError, Issued, Validity};
 pub use key::{KeyError, PrivateKey};

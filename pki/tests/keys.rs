@@ -85,6 +85,19 @@ fn what_cannot_be_issued_is_refused() {
 }
 
 #[test]
+fn a_certificate_may_last_as_long_as_its_authority_though_clocks_count_less_than_seconds() {
+    let validity =
+        |nanoseconds| Validity { not_before: day(20_000), not_after: day(30_000) + Duration::from_nanos(nanoseconds) };
+    let made = Authority::create("Homeward test", validity(999_999_999)).unwrap();
+    let authority = Authority::from_pem(&made.certificate_pem, &made.key_pem).unwrap();
+    for nanoseconds in [0, 1, 999_999_999] {
+        assert!(authority.issue(&mn(), validity(nanoseconds)).is_ok(), "{nanoseconds}");
+    }
+    let longer = authority.issue(&mn(), validity(1_000_000_000)).unwrap_err();
+    assert!(matches!(longer, IssueError::OutlivesAuthority(_)));
+}
+
+#[test]
 fn an_authority_below_another_sends_itself_along() {
     let (ca, authority) = authority();
     let _ = authority;

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-/// Reads and checks the file; prints what is odd about it.
+/// Reads and checks the file, and the certificates and keys that it names; prints what is odd about them.
 ///
 /// # Errors
 /// The diagnostics, ready to be printed.
 pub(super) fn run(path: &Path) -> Result<(), String> {
-    super::run::load(path)?;
+    let model = super::run::load(path)?;
+    if let Some(soon) = crate::daemon::check(&model)? {
+        eprintln!("warning: {soon}");
+    }
     println!("{}: fine", path.display());
     Ok(())
 }

@@ -11,10 +11,11 @@ use conf::model::Model;
 /// # Errors
 /// What keeps it from starting, ready to be printed.
 pub(super) fn run(path: &Path) -> Result<(), String> {
-    let model = load(path)?;
+    // Before the files with secrets, which only root may read as a rule.
     if !nix::unistd::geteuid().is_root() {
-        return Err("this needs root: it sets addresses, routes, policies and keys in the kernel".into());
+        return Err("`run` needs root: it sets addresses, routes, policies and keys in the kernel".into());
     }
+    let model = load(path)?;
     crate::telemetry::init(model.log.level, model.log.format).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(crate::daemon::run(model))
@@ -26,8 +27,14 @@ pub(super) fn run(path: &Path) -> Result<(), String> {
 /// # Errors
 /// The diagnostics, ready to be printed.
 pub(super) fn load(path: &Path) -> Result<Model, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let loaded = conf::load(path, &text, &mut |file| fs::read(file)).map_err(|errors| errors.to_string())?;
+    let shown = path.display();
+    let text =
+        fs::read_to_string(path).map_err(|error| format!("the configuration {shown} cannot be read: {error}"))?;
+    let loaded = conf::load(path, &text, &mut |file| fs::read(file)).map_err(|found| {
+        let errors = found.list().iter().filter(|diagnostic| diagnostic.severity == conf::Severity::Error).count();
+        let errors = if errors == 1 { "an error".to_owned() } else { format!("{errors} errors") };
+        format!("{errors} in the configuration {shown}\n\n{found}")
+    })?;
     let warnings = loaded.warnings.to_string();
     if !warnings.is_empty() {
         eprintln!("{warnings}");

@@ -26,7 +26,7 @@ const SUITES: [EspSuite; 3] = [EspSuite::AesGcm16_256, EspSuite::AesGcm16_128, E
 /// # Errors
 /// What does not fit this machine, in words.
 pub(super) fn node(model: Model, credentials: &Arc<Credentials>, world: &World) -> Result<Node, String> {
-    let engine = ike::Engine::new(ike_config(&model), Box::new(Random(SystemRandom::new())));
+    let engine = ike::Engine::new(ike_config(&model, credentials), Box::new(Random(SystemRandom::new())));
     let entropy = entropy()?;
     let identity = name(&model.identity);
     let child_lifetime = lifetime(model.ike.child_rekey);
@@ -49,6 +49,7 @@ pub(super) fn node(model: Model, credentials: &Arc<Credentials>, world: &World) 
             config.lifetime = mobile.lifetime;
             config.newest_link = mobile.newest_link;
             config.linger = mobile.linger;
+            config.initial_first_reg = mobile.first_wait;
             let mip6 = mip6::mn::MobileNode::new(config, entropy);
             let interfaces: BTreeMap<String, u32> =
                 mobile.interfaces.into_iter().map(|interface| (interface.name, interface.preference)).collect();
@@ -97,8 +98,10 @@ pub(super) fn node(model: Model, credentials: &Arc<Credentials>, world: &World) 
     }
 }
 
-fn ike_config(model: &Model) -> ike::Config {
+fn ike_config(model: &Model, credentials: &Credentials) -> ike::Config {
     ike::Config {
+        // Without being asked for it in IKE_SA_INIT many an initiator sends no certificate (RFC 7296 §3.7).
+        authorities: credentials.authorities().to_vec(),
         liveness: Some(model.ike.liveness),
         ike_lifetime: lifetime(model.ike.ike_rekey),
         key_log: model.ike.key_log.is_some(),

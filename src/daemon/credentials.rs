@@ -39,6 +39,26 @@ impl Credentials {
         Ok(Self { own, authorities })
     }
 
+    /// What keeps peers from believing our certificate, as far as we can tell ourselves: the wrong identity, the time,
+    /// what it may be used for. The second list is what will keep them soon.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn oddities(&self, model: &Model, now: SystemTime) -> Result<(Vec<String>, Option<String>), String> {
+        let (Some(own), Some(files)) = (&self.own, &model.certificate) else { return Ok((Vec::new(), None)) };
+        let first = own.chain.first().map(Vec::as_slice).unwrap_or_default();
+        let at = |what: String| format!("{}: {what}", files.chain.display());
+        let described = pki::describe(first, now).map_err(|error| at(error.to_string()))?;
+        let soon = described.expires_soon(now).map(at);
+        let mut odd: Vec<_> = described.oddities.iter().cloned().map(at).collect();
+        // RFC 4945 §3.1: the identity that we send has to stand in our certificate.
+        if !described.names.iter().any(|name| name.matches(&in_certificates(&model.identity))) {
+            let names = described.readable_names();
+            odd.push(at(format!("the certificate is for {names}, but [identity] says `{}`", model.identity)));
+        }
+        Ok((odd, soon))
+    }
+
     /// How we prove our identity by certificate.
     pub(super) fn local(&self) -> LocalAuth {
         let (chain, schemes) = match &self.own {
@@ -50,7 +70,12 @@ impl Credentials {
 
     /// How a peer proves its identity by certificate.
     pub(super) fn remote(&self) -> RemoteAuth {
-        RemoteAuth::Certificate { authorities: self.authorities.key_ids().to_vec() }
+        RemoteAuth::Certificate { authorities: self.authorities().to_vec() }
+    }
+
+    /// SHA-1 of the public key of each authority that we trust.
+    pub(super) fn authorities(&self) -> &[[u8; 20]] {
+        self.authorities.key_ids()
     }
 
     /// Signs with our key.
@@ -72,6 +97,26 @@ impl Credentials {
         let end_entity = chain.first().ok_or("no certificate came with the signature")?;
         pki::verify(chain, &self.authorities, SystemTime::now(), &identity).map_err(|error| error.to_string())?;
         pki::verify_signature(end_entity, to_pki(scheme), octets, signature).map_err(|error| error.to_string())
+    }
+}
+
+/// Reads the files with certificates and keys that a configuration names, as a start would, and looks for what would
+/// keep peers from believing us; what will only do so soon is the result.
+///
+/// # Errors
+/// Name the file, and what is wrong with it.
+pub fn check(model: &Model) -> Result<Option<String>, String> {
+    let (odd, soon) = Credentials::read(model)?.oddities(model, SystemTime::now())?;
+    if odd.is_empty() { Ok(soon) } else { Err(odd.join("\n")) }
+}
+
+/// An identity of the configuration, as certificates have it.
+#[must_use]
+pub fn in_certificates(identity: &conf::model::Identity) -> pki::Identity {
+    match identity {
+        conf::model::Identity::Ipv6(address) => pki::Identity::Ipv6(*address),
+        conf::model::Identity::Email(name) => pki::Identity::Email(name.clone()),
+        conf::model::Identity::DomainName(name) => pki::Identity::Fqdn(name.clone()),
     }
 }
 

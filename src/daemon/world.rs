@@ -1,19 +1,19 @@
 //! The real world: sockets, the kernel, keys and certificates.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::net::Ipv6Addr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-use ike::action::{Endpoints, KeyHandle, KeyLog, SignatureScheme};
+use ike::action::{Endpoints, KeyHandle, KeyLog as IkeKeys, SignatureScheme};
 use ike::wire::Identity;
 use mip6::action::Interface;
 use mip6::wire::icmp6_type;
 use tracing::{debug, warn};
 
 use super::credentials::Credentials;
+use super::key_log::KeyLog;
+use super::lock::Lock;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::event::Link;
 use crate::kernel::op::Op;
@@ -32,7 +32,8 @@ pub(super) struct World {
     /// What is known of the interfaces, by index.
     links: BTreeMap<u32, Link>,
     credentials: Arc<Credentials>,
-    key_log: Option<PathBuf>,
+    key_log: Option<KeyLog>,
+    _lock: Lock,
 }
 
 impl World {
@@ -41,6 +42,11 @@ impl World {
     /// # Errors
     /// What is missing, in words for an operator.
     pub(super) fn open(model: &Model, credentials: Arc<Credentials>) -> Result<Self, String> {
+        Linux::probe().map_err(|error| error.to_string())?;
+        // Two guards before anything is touched: the lock of the state folder, and the IKE ports, of which this network
+        // namespace has one pair. Without them the objects of a running process would be taken for left behind.
+        let lock = Lock::take(&model.state_dir)?;
+        let ike = Arc::new(IkeSocket::open().map_err(|error| error.to_string())?);
         let kernel = Linux::open(&model.state_dir.join("kernel.journal")).map_err(|error| error.to_string())?;
         let types: &[u8] = match model.role {
             Role::HomeAgent(_) => &[
@@ -54,19 +60,18 @@ impl World {
                 icmp6_type::MOBILE_PREFIX_ADVERTISEMENT,
             ],
         };
+        let key_log = model.ike.key_log.as_deref().map(open_key_log).transpose()?;
         let links = crate::kernel::event::links().map_err(|error| format!("cannot list the interfaces: {error}"))?;
         let world = Self {
             kernel,
-            ike: Arc::new(IkeSocket::open().map_err(|error| error.to_string())?),
+            ike,
             mobility: Arc::new(MobilitySocket::open().map_err(|error| error.to_string())?),
             icmp6: Arc::new(Icmp6Socket::open(types).map_err(|error| error.to_string())?),
             links: links.into_iter().map(|link| (link.index, link)).collect(),
             credentials,
-            key_log: model.ike.key_log.clone(),
+            key_log,
+            _lock: lock,
         };
-        if let Some(path) = &world.key_log {
-            warn!(event = "key_log", path = %path.display(), "whoever reads this file can read all traffic");
-        }
         if let Role::HomeAgent(agent) = &model.role {
             let interface = world.index(&agent.interface)?;
             world.icmp6.join(interface.0, ALL_ROUTERS).map_err(|error| error.to_string())?;
@@ -121,6 +126,9 @@ impl World {
 
 impl Shell for World {
     fn apply(&mut self, batch: &[Op]) -> Result<Done, Failure> {
+        if let Some(log) = &self.key_log {
+            log.esp(batch);
+        }
         self.kernel.apply(batch)
     }
 
@@ -167,30 +175,17 @@ impl Shell for World {
         self.credentials.verify(identity, chain, scheme, octets, signature)
     }
 
-    fn log_keys(&mut self, keys: &KeyLog) {
-        let Some(path) = &self.key_log else { return };
-        let line = key_line(keys);
-        let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        if let Err(error) = file.and_then(|mut file| file.write_all(line.as_bytes())) {
-            warn!(event = "key_log", path = %path.display(), %error);
+    fn log_keys(&mut self, keys: &IkeKeys) {
+        if let Some(log) = &self.key_log {
+            log.ike(keys);
         }
     }
 }
 
-/// A line of Wireshark's `ikev2_decryption_table`.
-fn key_line(keys: &KeyLog) -> zeroize::Zeroizing<String> {
-    let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
-    zeroize::Zeroizing::new(format!(
-        "{:016x},{:016x},{},{},\"{}\",{},{},\"{}\"\n",
-        keys.spis.0,
-        keys.spis.1,
-        hex(keys.encryption.0.as_bytes()),
-        hex(keys.encryption.1.as_bytes()),
-        keys.encryption_name,
-        hex(keys.integrity.0.as_bytes()),
-        hex(keys.integrity.1.as_bytes()),
-        keys.integrity_name,
-    ))
+fn open_key_log(folder: &Path) -> Result<KeyLog, String> {
+    let log = KeyLog::open(folder).map_err(|error| format!("cannot write keys to {}: {error}", folder.display()))?;
+    warn!(event = "key_log", path = %folder.display(), "whoever reads this folder can read all traffic");
+    Ok(log)
 }
 
 /// What could not be sent is lost, as on a link; the protocols repeat it.

@@ -95,7 +95,7 @@ impl Journal {
         file.read_to_end(&mut octets)?;
         let origin = Origin::own()?;
         // Lossy: a kill may have cut a character off.
-        let owed = left_behind(&String::from_utf8_lossy(&octets), &origin);
+        let owed = left_behind(&String::from_utf8_lossy(&octets), &origin, path);
         let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
         let settled = BTreeSet::new();
         Ok(Self { path: path.to_owned(), file, origin, length, compact_at: COMPACT_AT, owed, settled })
@@ -217,21 +217,45 @@ fn writer(file: &mut File) -> Option<u32> {
     serde_json::from_str::<Origin>(text.lines().next()?).ok().map(|origin| origin.pid)
 }
 
-/// What a journal says has to be undone. A line that was cut off by the end of its process is left out.
-fn left_behind(text: &str, own: &Origin) -> BTreeSet<Undo> {
+/// What a journal says has to be undone. One of another boot or another network namespace tells nothing, and neither does a line
+/// that cannot be read, as the last one that a kill cut off.
+fn left_behind(text: &str, own: &Origin, path: &Path) -> BTreeSet<Undo> {
+    let mut owed = BTreeSet::new();
+    if text.is_empty() {
+        return owed;
+    }
     let mut lines = text.lines();
     let origin = lines.next().and_then(|line| serde_json::from_str::<Origin>(line).ok());
-    if !origin.is_some_and(|origin| origin.same_kernel(own)) {
-        return BTreeSet::new();
+    let why = match origin {
+        Some(origin) if origin.same_kernel(own) => None,
+        Some(Origin { boot, .. }) if boot != own.boot => Some("it is of an earlier boot"),
+        Some(_) => Some("it is of another network namespace"),
+        None => Some("it is damaged; what a killed process left behind is still there, if there was one"),
+    };
+    if let Some(why) = why {
+        tracing::warn!(event = "journal_ignored", path = %path.display(), why);
+        return owed;
     }
-    let mut owed = BTreeSet::new();
-    for line in lines.filter_map(|line| serde_json::from_str(line).ok()) {
-        match line {
-            Line::Owe(undo) => drop(owed.insert(undo)),
-            Line::Settled(undo) => drop(owed.remove(&undo)),
+    let mut passed_over = 0_usize;
+    for line in lines {
+        match serde_json::from_str(line) {
+            Ok(Line::Owe(undo)) if is_ours_to_undo(&undo) => drop(owed.insert(undo)),
+            Ok(Line::Settled(undo)) => drop(owed.remove(&undo)),
+            Ok(Line::Owe(_)) | Err(_) => passed_over += 1,
         }
     }
+    if passed_over > 0 {
+        tracing::warn!(event = "journal_damaged", path = %path.display(), lines_passed_over = passed_over);
+    }
     owed
+}
+
+/// A journal that somebody has tampered with, or that fell to pieces, leads nowhere but to IPv6's own settings.
+fn is_ours_to_undo(undo: &Undo) -> bool {
+    match undo {
+        Undo::Sysctl { path, .. } => path.starts_with("net/ipv6/") && path.split('/').all(|part| part != ".."),
+        _ => true,
+    }
 }
 
 #[cfg(test)]
@@ -267,7 +291,24 @@ mod tests {
 
     /// What a process that opens the journal now finds: the file is read beside the lock.
     fn found(path: &Path) -> Vec<Undo> {
-        left_behind(&fs::read_to_string(path).unwrap(), &Origin::own().unwrap()).into_iter().collect()
+        left_behind(&fs::read_to_string(path).unwrap(), &Origin::own().unwrap(), path).into_iter().collect()
+    }
+
+    fn told(text: &str, own: &Origin) -> BTreeSet<Undo> {
+        left_behind(text, own, Path::new("kernel.journal"))
+    }
+
+    #[test]
+    fn a_journal_changes_no_setting_that_is_not_of_ipv6() {
+        let own = Origin::own().unwrap();
+        let setting = |path: &str| Undo::Sysctl { path: path.into(), value: "0".into() };
+        let mut text = serde_json::to_string(&own).unwrap();
+        text.push('\n');
+        for path in ["kernel/core_pattern", "net/ipv6/../../kernel/core_pattern", "net/ipv6/conf/all/forwarding"] {
+            line(&mut text, &Line::Owe(setting(path))).unwrap();
+        }
+        text.push_str("{\"Owe\":\"something else\"}\n");
+        assert_eq!(told(&text, &own), BTreeSet::from([setting("net/ipv6/conf/all/forwarding")]));
     }
 
     #[test]
@@ -325,12 +366,12 @@ mod tests {
             let owe = serde_json::to_string(&Line::Owe(proxy(1))).unwrap();
             format!("{}\n{owe}\n", serde_json::to_string(origin).unwrap())
         };
-        assert_eq!(left_behind(&text(&own), &own).len(), 1);
-        assert_eq!(left_behind(&text(&Origin { pid: 1, ..own.clone() }), &own).len(), 1);
-        assert_eq!(left_behind(&text(&Origin { boot: "another".into(), ..own.clone() }), &own).len(), 0);
-        assert_eq!(left_behind(&text(&Origin { namespace: 1, ..own.clone() }), &own).len(), 0);
-        assert_eq!(left_behind("", &own).len(), 0);
-        assert_eq!(left_behind("no journal\n", &own).len(), 0);
+        assert_eq!(told(&text(&own), &own).len(), 1);
+        assert_eq!(told(&text(&Origin { pid: 1, ..own.clone() }), &own).len(), 1);
+        assert_eq!(told(&text(&Origin { boot: "another".into(), ..own.clone() }), &own).len(), 0);
+        assert_eq!(told(&text(&Origin { namespace: 1, ..own.clone() }), &own).len(), 0);
+        assert_eq!(told("", &own).len(), 0);
+        assert_eq!(told("no journal\n", &own).len(), 0);
     }
 
     #[test]
@@ -349,7 +390,7 @@ mod tests {
                 _ if length < text.len() - 1 => 1,
                 _ => 2,
             };
-            assert_eq!(left_behind(&text[..length], &own).len(), expected, "{length} of {first}, {second}");
+            assert_eq!(told(&text[..length], &own).len(), expected, "{length} of {first}, {second}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::journal::{Journal, JournalError};
 use super::netlink::{Netlink, Outcome, Refused, Request};
 use super::op::{Op, SaKey};
 use super::ours::{Entry, Ours, Seen, is_below};
-use super::plan::{Family, Ran, Reverse, Work, name, removes, reverse, work};
+use super::plan::{Family, Ran, Reverse, Work, may_take_over, name, removes, reverse, work};
 use super::undo::{Undo, undo_all};
 use super::xfrm::read::Sa;
 use super::xfrm::{read, write};
@@ -28,11 +28,11 @@ pub enum OpenError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// It does not let us.
+    /// We are not allowed to ask.
     #[error(
-        "the kernel does not let this process change IPsec: run it as root, or with CAP_NET_ADMIN in this network namespace"
+        "the kernel does not let this process set IPsec states: run it as root, or with CAP_NET_ADMIN in its network namespace"
     )]
-    NotPermitted,
+    Denied,
     /// Another process has the journal.
     #[error("{}: {reason}", path.display())]
     InUse {
@@ -59,8 +59,9 @@ pub enum OpenError {
 ///
 /// - An SA is read by the same send that deletes it. If the batch fails it is added again with its keys, its replay window and
 ///   its counters; an outbound one leaves some sequence numbers out, for none may be used twice (RFC 4303 §3.3.3).
-/// - What others have put there is not taken over: a policy, an SA or a route that is there already and is not ours is an error, an
-///   address or a proxy entry is left as it is, or put back in the end if it had to be changed.
+/// - An address or a proxy entry of others is left as it is, or put back in the end if it had to be changed. A policy, a
+///   route-optimisation state or a route that is in our place is taken for what a killed process left, and replaced with a word in the
+///   log. An ESP SA that is in our place is an error.
 /// - A neighbour's link-layer address is not put back: the kernel refreshes and forgets it by itself.
 pub struct Linux {
     xfrm: Netlink,
@@ -79,10 +80,18 @@ struct Step<'a> {
 }
 
 impl Linux {
+    /// Tries the facilities that cannot be done without, by objects that nothing else uses and that are removed at once.
+    ///
+    /// # Errors
+    /// The facility that is missing and what to do.
+    pub fn probe() -> Result<(), OpenError> {
+        probe::probe(&mut probe::sockets()?.0)
+    }
+
     /// Opens the kernel and removes what an earlier process left behind according to its journal.
     ///
     /// # Errors
-    /// The facility that is missing and what to do, the process that runs with this journal, or why it cannot be written.
+    /// No socket of the kernel's, the process that runs with this journal, or why it cannot be written.
     pub fn open(journal: &Path) -> Result<Self, OpenError> {
         let wrong = |source| OpenError::Journal { path: journal.to_owned(), source };
         let journal_ = Journal::open(journal).map_err(|error| match error {
@@ -91,7 +100,7 @@ impl Linux {
                 OpenError::InUse { path: journal.to_owned(), reason: in_use.to_string() }
             }
         })?;
-        let (xfrm, route) = probe::open()?;
+        let (xfrm, route) = probe::sockets()?;
         let mut linux = Self { xfrm, route, ours: Ours::default(), journal: journal_ };
         let owed = linux.journal.owed();
         if !owed.is_empty() {
@@ -307,6 +316,21 @@ impl Linux {
 impl Kernel for Linux {
     fn apply(&mut self, batch: &[Op]) -> Result<Done, Failure> {
         let before = self.sent();
+        let mut result = self.transaction(batch, false);
+        if let Err(failure) = &result
+            && failure.left_behind.is_empty()
+            && batch.get(failure.index).is_some_and(|op| may_take_over(op, failure.errno))
+        {
+            tracing::warn!(event = "taken_over", operation = failure.operation);
+            result = self.transaction(batch, true);
+        }
+        result.map(|()| Done { messages: self.sent().wrapping_sub(before) })
+    }
+}
+
+impl Linux {
+    /// Carries a batch out, or nothing of it.
+    fn transaction(&mut self, batch: &[Op], take_over: bool) -> Result<(), Failure> {
         let fail = |index: usize, refused: Refused, left_behind| Failure {
             index,
             operation: batch.get(index).map_or_else(String::new, name),
@@ -315,6 +339,7 @@ impl Kernel for Linux {
             left_behind,
         };
         let seen = self.look(batch).map_err(|refused| fail(0, refused, Vec::new()))?;
+        let seen = Seen { take_over, ..seen };
         let (mut steps, mut owed, mut touched) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
         for op in batch {
             let work = work(&self.ours, &seen, op);
@@ -337,7 +362,7 @@ impl Kernel for Linux {
                 self.journal.settle(undo);
             }
         }
-        failed.map_or_else(|| Ok(Done { messages: self.sent().wrapping_sub(before) }), Err)
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the daemon asks of the Linux kernel, as plain data, and the ways to carry it out.
 
+pub mod drops;
 pub mod event;
 pub mod fake;
 mod journal;

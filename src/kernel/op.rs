@@ -295,6 +295,13 @@ pub enum Op {
         /// The link-layer address.
         link_layer: [u8; 6],
     },
+    /// Forget a neighbour, and with it the packets that wait for its link-layer address; no error if it is unknown.
+    DeleteNeighbour {
+        /// Where.
+        interface: u32,
+        /// Whose.
+        address: Ipv6Addr,
+    },
     /// Write a value below `/proc/sys/`, for example `net/ipv6/conf/eth0/accept_ra`.
     Sysctl {
         /// The path below `/proc/sys/`.

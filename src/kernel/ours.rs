@@ -50,6 +50,8 @@ pub(super) struct Seen {
     pub(super) addresses: BTreeMap<At, Address>,
     pub(super) proxies: BTreeSet<At>,
     pub(super) spd_hash: Option<(u8, u8)>,
+    /// A policy, a state or a route that is there already and is not ours is replaced.
+    pub(super) take_over: bool,
     /// Values of settings.
     pub(super) sysctls: Vec<(String, String)>,
 }
@@ -107,7 +109,7 @@ impl Ours {
                 let touched = seen.sysctls.iter().filter(|(of, _)| of == path || is_below(of, path));
                 touched.map(|(of, value)| Entry::Sysctl(of.clone(), Some(before(of, value)))).collect()
             }
-            Op::SetNeighbour { .. } => Vec::new(),
+            Op::SetNeighbour { .. } | Op::DeleteNeighbour { .. } => Vec::new(),
         }
     }
 

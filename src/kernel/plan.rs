@@ -45,7 +45,14 @@ pub(super) fn work(ours: &Ours, seen: &Seen, op: &Op) -> Work {
             Work::Refuse(Refused { errno: libc::ESRCH, ..Refused::new("it is not ours") })
         }
         Op::CopySa { from, to } => Work::Copy(*from, *to),
+        Op::SetRouteOptimization(state) if seen.take_over && ours.state(&state.key).is_none() => {
+            let (old, new) = (&state.key, write::set_route_optimization(state, false));
+            Work::Send(Xfrm, vec![write::get_sa(old), write::delete_sa(old), new])
+        }
         Op::SetRouteOptimization(state) => Work::Send(Xfrm, replace_state(ours.state(&state.key), state)),
+        Op::SetPolicy(policy) if seen.take_over && !ours.has_policy(&policy.key) => {
+            Work::Send(Xfrm, vec![write::get_policy(&policy.key), write::set_policy(policy, true)])
+        }
         Op::SetPolicy(policy) => Work::Send(Xfrm, vec![write::set_policy(policy, ours.has_policy(&policy.key))]),
         Op::DeletePolicy(key) if ours.has_policy(key) => Work::Send(Xfrm, vec![write::delete_policy(key)]),
         Op::DeletePolicy(key) => Work::Send(Xfrm, vec![write::get_policy(key), write::delete_policy(key)]),
@@ -54,7 +61,9 @@ pub(super) fn work(ours: &Ours, seen: &Seen, op: &Op) -> Work {
         Op::AddAddress(address) if theirs_will_do(ours, seen, address) => Work::Nothing,
         Op::AddAddress(address) => Work::Send(Route, vec![route::add_address(address)]),
         Op::DeleteAddress(address) => Work::Send(Route, vec![route::delete_address(address)]),
-        Op::SetRoute(route) => Work::Send(Route, vec![route::set_route(route, ours.has_route(route))]),
+        Op::SetRoute(route) => {
+            Work::Send(Route, vec![route::set_route(route, seen.take_over || ours.has_route(route))])
+        }
         Op::DeleteRoute(route) => Work::Send(Route, vec![route::delete_route(route)]),
         Op::AddProxy { interface, address } if seen.proxies.contains(&(*interface, *address)) => Work::Nothing,
         Op::AddProxy { interface, address } => Work::Send(Route, vec![route::add_proxy(*interface, *address)]),
@@ -63,8 +72,17 @@ pub(super) fn work(ours: &Ours, seen: &Seen, op: &Op) -> Work {
         Op::SetNeighbour { interface, address, link_layer } => {
             Work::Send(Route, vec![route::set_neighbour(*interface, *address, *link_layer)])
         }
+        Op::DeleteNeighbour { interface, address } => {
+            Work::Send(Route, vec![route::delete_neighbour(*interface, *address)])
+        }
         Op::Sysctl { .. } => Work::Sysctl,
     }
+}
+
+/// Whether it failed because something stands there that is not ours, and may be replaced: a process that was killed, and whose
+/// journal is lost, leaves policies, states and routes that nobody else would have made.
+pub(super) fn may_take_over(op: &Op, errno: Option<i32>) -> bool {
+    errno == Some(libc::EEXIST) && matches!(op, Op::SetPolicy(_) | Op::SetRouteOptimization(_) | Op::SetRoute(_))
 }
 
 /// `XFRM_MSG_UPDSA` changes the care-of address only: a state that becomes wild, or ceases to be, is made anew.
@@ -86,7 +104,12 @@ fn theirs_will_do(ours: &Ours, seen: &Seen, address: &Address) -> bool {
 pub(super) fn removes(op: &Op) -> bool {
     matches!(
         op,
-        Op::DeleteSa(_) | Op::DeletePolicy(_) | Op::DeleteAddress(_) | Op::DeleteRoute(_) | Op::DeleteProxy { .. }
+        Op::DeleteSa(_)
+            | Op::DeletePolicy(_)
+            | Op::DeleteAddress(_)
+            | Op::DeleteRoute(_)
+            | Op::DeleteProxy { .. }
+            | Op::DeleteNeighbour { .. }
     )
 }
 
@@ -176,10 +199,20 @@ pub(super) fn reverse(op: &Op, work: &Work, old: &[Entry], seen: &Seen, ran: Ran
         Op::DeleteSa(_) => read(outcomes, Sa::read).map_or(UNREAD, |sa| xfrm(sa.again())),
         Op::SetRouteOptimization(state) => match old.first() {
             Some(Entry::State(_, Some(old))) => Reverse::Send(Family::Xfrm, replace_state(Some(state), old)),
+            _ if seen.take_over => {
+                let theirs = read(outcomes, Sa::read).map(Sa::again);
+                let back = [write::delete_sa(&state.key)].into_iter().chain(theirs);
+                Reverse::Send(Family::Xfrm, back.collect())
+            }
             _ => xfrm(write::delete_sa(&state.key)),
         },
         Op::SetPolicy(Policy { key, .. }) => match old.first() {
             Some(Entry::Policy(_, Some(old))) => xfrm(write::set_policy(old, true)),
+            _ if seen.take_over => {
+                let theirs = read(outcomes, KernelPolicy::read).map(KernelPolicy::again);
+                let back = [write::delete_policy(key)].into_iter().chain(theirs);
+                Reverse::Send(Family::Xfrm, back.collect())
+            }
             _ => xfrm(write::delete_policy(key)),
         },
         Op::DeletePolicy(_) => match old.first() {
@@ -212,7 +245,7 @@ pub(super) fn reverse(op: &Op, work: &Work, old: &[Entry], seen: &Seen, ran: Ran
         Op::DeleteProxy { interface, address } => route(route::add_proxy(*interface, *address)),
         Op::SpdHash { .. } => seen.spd_hash.map_or(Reverse::Nothing, |before| xfrm(write::set_spd_hash(before))),
         // The kernel refreshes and forgets neighbours by itself.
-        Op::SetNeighbour { .. } | Op::Sysctl { .. } => Reverse::Nothing,
+        Op::SetNeighbour { .. } | Op::DeleteNeighbour { .. } | Op::Sysctl { .. } => Reverse::Nothing,
     }
 }
 

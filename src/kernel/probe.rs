@@ -70,28 +70,29 @@ impl Facility {
     }
 }
 
-/// Opens the sockets for XFRM and for routes, and tries what the program needs.
-pub(super) fn open() -> Result<(Netlink, Netlink), OpenError> {
-    if !Path::new("/proc/net/if_inet6").exists() {
-        return Err(Facility::Ipv6.missing(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)));
-    }
-    let mut xfrm = Netlink::xfrm().map_err(|source| Facility::Xfrm.missing(source))?;
+/// The sockets for IPsec, and for addresses and routes.
+pub(super) fn sockets() -> Result<(Netlink, Netlink), OpenError> {
+    let xfrm = Netlink::xfrm().map_err(|source| Facility::Xfrm.missing(source))?;
     let route = Netlink::route().map_err(|source| Facility::Rtnetlink.missing(source))?;
-    for (tried, request) in tries() {
-        // Gone with the same send: no kill can leave it behind.
-        let outcomes = xfrm.exchange(&request);
-        if let Some((facility, source)) = judge(tried, outcomes.first()) {
-            return Err(if source.raw_os_error() == Some(libc::EPERM) {
-                OpenError::NotPermitted
-            } else {
-                facility.missing(source)
-            });
-        }
-    }
     Ok((xfrm, route))
 }
 
-/// What is tried, the most basic first.
+/// Tries what the program needs.
+pub(super) fn probe(xfrm: &mut Netlink) -> Result<(), OpenError> {
+    if !Path::new("/proc/net/if_inet6").exists() {
+        return Err(Facility::Ipv6.missing(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)));
+    }
+    for (tried, requests) in tries() {
+        // Gone with the same send: no kill can leave it behind.
+        let outcomes = xfrm.exchange(&requests);
+        if let Some(error) = judge(tried, outcomes.first()) {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// What is tried.
 fn tries() -> [(Facility, Vec<Request>); 5] {
     let key = SaKey { protocol: Protocol::Esp, source: NOWHERE, destination: NOWHERE, spi: SPI };
     let option = SaKey { protocol: Protocol::DestinationOptions, spi: 0, ..key };
@@ -115,16 +116,16 @@ fn tries() -> [(Facility, Vec<Request>); 5] {
     let policy = |kind| PolicyKey { kind, direction: Direction::Out, selector };
     let nothing = Move { from: (NOWHERE, NOWHERE), to: (NOWHERE, IpAddr::V6(Ipv6Addr::LOCALHOST)), reqid: u32::MAX };
     [
+        (Facility::Mip6, vec![write::set_route_optimization(&mip6, false), write::delete_sa(&option)]),
         (Facility::AesGcm, there_and_back(EspKeys::AesGcm16(zeros(36)))),
         (Facility::AesCbcHmac, there_and_back(cbc)),
-        (Facility::Mip6, vec![write::set_route_optimization(&mip6, false), write::delete_sa(&option)]),
         (Facility::SubPolicy, vec![write::get_policy(&policy(PolicyType::Sub))]),
         (Facility::Migrate, vec![write::migrate(&policy(PolicyType::Main), &[nothing], None)]),
     ]
 }
 
-/// What is missing, by what the kernel said to a try; none if nothing is.
-fn judge(tried: Facility, outcome: Option<&Outcome>) -> Option<(Facility, io::Error)> {
+/// What the kernel's word to a try means; none if nothing is missing.
+fn judge(tried: Facility, outcome: Option<&Outcome>) -> Option<OpenError> {
     let refused = match outcome {
         Some(Ok(_)) => return None,
         Some(Err(refused)) => refused.clone(),
@@ -133,18 +134,13 @@ fn judge(tried: Facility, outcome: Option<&Outcome>) -> Option<(Facility, io::Er
     let missing = match (tried, refused.errno) {
         // It looked for the policy, which means that it can.
         (Facility::SubPolicy | Facility::Migrate, libc::ENOENT) => return None,
-        (Facility::AesGcm | Facility::AesCbcHmac, libc::EAFNOSUPPORT) => Facility::Ipv6,
+        (_, libc::EPERM | libc::EACCES) => return Some(OpenError::Denied),
+        (_, libc::EAFNOSUPPORT) => Facility::Ipv6,
         // The protocol's handler, not the algorithm.
         (Facility::AesGcm | Facility::AesCbcHmac, libc::EPROTONOSUPPORT) => Facility::Esp,
         _ => tried,
     };
-    let source = match refused.errno {
-        0 => io::Error::other(refused.reason),
-        // Its words are lost, but the number is what tells a missing right from a missing facility.
-        errno if errno == libc::EPERM => io::Error::from_raw_os_error(errno),
-        _ => io::Error::other(refused.reason),
-    };
-    Some((missing, source))
+    Some(missing.missing(io::Error::other(refused.reason)))
 }
 
 #[cfg(test)]
@@ -157,17 +153,22 @@ mod tests {
 
     #[test]
     fn each_refusal_names_what_is_missing() {
-        let missing = |tried, errno| judge(tried, Some(&outcome(errno))).map(|(facility, _)| facility);
-        assert_eq!(missing(Facility::AesGcm, libc::EPROTONOSUPPORT), Some(Facility::Esp));
-        assert_eq!(missing(Facility::AesGcm, libc::EAFNOSUPPORT), Some(Facility::Ipv6));
-        assert_eq!(missing(Facility::AesGcm, libc::ENOSYS), Some(Facility::AesGcm));
-        assert_eq!(missing(Facility::AesCbcHmac, libc::ENOENT), Some(Facility::AesCbcHmac));
-        assert_eq!(missing(Facility::Mip6, libc::EPROTONOSUPPORT), Some(Facility::Mip6));
+        let said = |tried, errno| judge(tried, Some(&outcome(errno))).map(|error| error.to_string());
+        let names = |tried, errno, name: &str| {
+            let said = said(tried, errno).unwrap();
+            assert!(said.contains(name), "{said}");
+        };
+        names(Facility::AesGcm, libc::EPROTONOSUPPORT, "CONFIG_INET6_ESP");
+        names(Facility::AesGcm, libc::EAFNOSUPPORT, "CONFIG_IPV6)");
+        names(Facility::AesGcm, libc::ENOSYS, "CONFIG_CRYPTO_GCM");
+        names(Facility::AesCbcHmac, libc::ENOENT, "CONFIG_CRYPTO_AUTHENC");
+        names(Facility::Mip6, libc::EPROTONOSUPPORT, "CONFIG_IPV6_MIP6");
         // Without sub policies Linux says EINVAL, without migration ENOPROTOOPT.
-        assert_eq!(missing(Facility::SubPolicy, libc::EINVAL), Some(Facility::SubPolicy));
-        assert_eq!(missing(Facility::Migrate, libc::ENOPROTOOPT), Some(Facility::Migrate));
-        assert_eq!(missing(Facility::SubPolicy, libc::ENOENT), None);
-        assert_eq!(missing(Facility::Migrate, libc::ENOENT), None);
+        names(Facility::SubPolicy, libc::EINVAL, "CONFIG_XFRM_SUB_POLICY");
+        names(Facility::Migrate, libc::ENOPROTOOPT, "CONFIG_XFRM_MIGRATE");
+        names(Facility::Mip6, libc::EPERM, "CAP_NET_ADMIN");
+        assert_eq!(said(Facility::SubPolicy, libc::ENOENT), None);
+        assert_eq!(said(Facility::Migrate, libc::ENOENT), None);
     }
 
     #[test]

@@ -127,6 +127,11 @@ pub(super) fn set_neighbour(interface: u32, address: Ipv6Addr, link_layer: [u8; 
     Request::new(&RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
+pub(super) fn delete_neighbour(interface: u32, address: Ipv6Addr) -> Request {
+    let message = neighbour(interface, address, NeighbourState::None, NeighbourFlags::empty());
+    Request::new(&RouteNetlinkMessage::DelNeighbour(message), 0)
+}
+
 fn neighbour(interface: u32, address: Ipv6Addr, state: NeighbourState, flags: NeighbourFlags) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Inet6;

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg, setsockopt,
-    socket, sockopt,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recv, recvmsg,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeSpec, TimeVal, TimeValLike};
+use socket2::{SockFilter, SockRef};
 
 use super::guest::LabError;
 use super::host::Host;
@@ -27,6 +28,15 @@ const LONGEST: usize = 66_000;
 const PATIENCE: i64 = 20;
 /// PACKET_OUTGOING: sent by the host itself.
 const OUTGOING: u8 = 4;
+/// BPF_LD | BPF_ABS with BPF_W or BPF_B, BPF_JMP | BPF_JEQ | BPF_K, BPF_RET | BPF_K.
+const BPF_LOAD_WORD: u16 = 0x20;
+const BPF_LOAD_OCTET: u16 = 0x30;
+const BPF_JUMP_EQUAL: u16 = 0x15;
+const BPF_RETURN: u16 = 0x06;
+/// SKF_AD_OFF + SKF_AD_IFINDEX: where a filter finds the interface's index.
+const BPF_INTERFACE: u32 = 0xffff_f000 + 8;
+/// Where the IPv6 header says what follows it: behind the Ethernet header's 14 octets.
+const NEXT_HEADER: u32 = 20;
 /// A pcap file with times in nanoseconds.
 const PCAP_NANOSECONDS: u32 = 0xa1b2_3c4d;
 /// LINKTYPE_ETHERNET.
@@ -64,14 +74,37 @@ impl Capture {
     /// # Errors
     /// When there is no such interface, or the file cannot be written.
     pub fn start(host: &Host, interface: &str, file: Option<&Path>) -> Result<Self, LabError> {
-        let index = usize::try_from(host.interface(interface)?).unwrap_or(usize::MAX);
-        let socket = host.enter(open)??;
+        Self::begin(host, interface, file, None)
+    }
+
+    /// As [`Capture::start`], but in memory are only packets whose IPv6 header is followed by one of these headers; the file gets
+    /// all. Without a file the others do not even leave the kernel, so that a capture on a full link costs little.
+    ///
+    /// # Errors
+    /// When there is no such interface, or the file cannot be written.
+    pub fn start_keeping(
+        host: &Host,
+        interface: &str,
+        file: Option<&Path>,
+        headers: &'static [u8],
+    ) -> Result<Self, LabError> {
+        Self::begin(host, interface, file, Some(headers))
+    }
+
+    fn begin(
+        host: &Host,
+        interface: &str,
+        file: Option<&Path>,
+        headers: Option<&'static [u8]>,
+    ) -> Result<Self, LabError> {
+        let index = host.interface(interface)?;
+        let socket = host.enter(|| open(index, headers.filter(|_| file.is_none())))??;
         let file = file.map(Pcap::create).transpose()?;
         let shared = Arc::new(Shared::default());
         let run = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name(format!("capture {} {interface}", host.name()))
-            .spawn(move || capture(&socket, index, file, &run))
+            .spawn(move || capture(&socket, file, headers, &run))
             .map_err(|e| LabError::system("starting a thread", e))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -135,32 +168,54 @@ impl Shared {
     }
 }
 
-/// A socket that gets the packets of all interfaces of the calling thread's namespace.
-fn open() -> Result<OwnedFd, LabError> {
+/// A socket that gets the packets of one interface of the calling thread's namespace, of those with one of the headers.
+fn open(index: u32, headers: Option<&[u8]>) -> Result<OwnedFd, LabError> {
     let open = || {
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+        only(&socket, index, headers)?;
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(PATIENCE))?;
-        Ok::<_, Errno>(socket)
+        // What came before the filter stood may be of any interface.
+        while recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT).is_ok() {}
+        Ok::<_, io::Error>(socket)
     };
     open().map_err(|e| LabError::system("opening a packet socket", e))
 }
 
-fn capture(socket: &OwnedFd, index: usize, mut file: Option<Pcap>, shared: &Shared) {
+/// Has the kernel pass on the packets of one interface: in a namespace with a router's many, the others would cost more than all else.
+fn only(socket: &OwnedFd, index: u32, headers: Option<&[u8]>) -> io::Result<()> {
+    let pass = |octets| SockFilter::new(BPF_RETURN, 0, 0, octets);
+    // A comparison jumps over so many instructions if it holds, and over so many if it does not.
+    let load_interface = SockFilter::new(BPF_LOAD_WORD, 0, 0, BPF_INTERFACE);
+    let mut program = vec![load_interface, SockFilter::new(BPF_JUMP_EQUAL, 1, 0, index), pass(0)];
+    if let Some(headers) = headers {
+        program.push(SockFilter::new(BPF_LOAD_OCTET, 0, 0, NEXT_HEADER));
+        for header in headers {
+            program.extend([SockFilter::new(BPF_JUMP_EQUAL, 0, 1, u32::from(*header)), pass(u32::MAX)]);
+        }
+        program.push(pass(0));
+    }
+    program.push(pass(u32::MAX));
+    SockRef::from(socket).attach_filter(&program)
+}
+
+fn capture(socket: &OwnedFd, mut file: Option<Pcap>, headers: Option<&[u8]>, shared: &Shared) {
     let mut buffer = vec![0; LONGEST];
     loop {
         // Read before the socket is found empty: what came before the stop is taken.
         let stop = shared.stop.load(Ordering::Relaxed);
         match receive(socket, &mut buffer) {
-            Ok((packet, at)) if at == index => {
+            Ok(packet) => {
                 if let Some(file) = &mut file {
                     file.write(&packet);
                 }
-                shared.lock().push(packet);
-                shared.changed.notify_all();
+                if headers.is_none_or(|headers| packet.octets.get(20).is_some_and(|next| headers.contains(next))) {
+                    shared.lock().push(packet);
+                    shared.changed.notify_all();
+                }
             }
-            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) if !stop => {
                 if let Some(file) = &mut file {
                     file.flush();
@@ -171,8 +226,8 @@ fn capture(socket: &OwnedFd, index: usize, mut file: Option<Pcap>, shared: &Shar
     }
 }
 
-/// The next packet and the index of its interface.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(Packet, usize), Errno> {
+/// The next packet.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Packet, Errno> {
     let mut control = nix::cmsg_space!(TimeSpec);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
@@ -183,7 +238,7 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(Packet, usize), Errno
     let address = message.address.ok_or(Errno::EINVAL)?;
     let octets = message.iovs().next().unwrap_or_default().to_vec();
     let at = stamp.unwrap_or_else(SystemTime::now);
-    Ok((Packet { at, sent: address.pkttype() == OUTGOING, octets }, address.ifindex()))
+    Ok(Packet { at, sent: address.pkttype() == OUTGOING, octets })
 }
 
 /// A capture file being written.

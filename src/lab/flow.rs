@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::guest::LabError;
@@ -18,6 +19,9 @@ use super::host::Host;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// What comes later than this after the last was sent is lost.
 const LINGER: Duration = Duration::from_millis(300);
+
+/// What may lie unread.
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// ICMPv6 echo request and reply (RFC 4443 §4.1, §4.2).
 const ECHO_REQUEST: u8 = 128;
@@ -157,6 +161,8 @@ impl UdpFlow {
             let fail = |e| LabError::system(format!("{}: UDP {address}", host.name()), e);
             let socket = host.enter(|| UdpSocket::bind(address))?.map_err(fail)?;
             socket.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
+            // A receiver that has to wait for the CPU loses nothing by it.
+            setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).map_err(|e| fail(e.into()))?;
             Ok(socket)
         };
         let (sender, receiver) = (open(from, source)?, open(to, destination)?);
@@ -198,6 +204,28 @@ impl UdpFlow {
     #[must_use]
     pub fn so_far(&self) -> FlowReport {
         self.flow.so_far()
+    }
+
+    /// The report of what was sent in a time, without a look at all that was before.
+    #[must_use]
+    pub fn between(&self, from: SystemTime, until: SystemTime) -> FlowReport {
+        self.flow.shared.times().between(from, until)
+    }
+
+    /// Waits until a datagram that was sent at or after `from` has arrived. On a path that keeps the order, all that was sent
+    /// before and has not arrived is lost then.
+    ///
+    /// # Errors
+    /// When none arrives in time.
+    pub fn wait_for_one_sent_after(&self, from: SystemTime, within: Duration) -> Result<(), LabError> {
+        let end = Instant::now() + within;
+        while !self.flow.shared.times().has_arrived_since(from) {
+            if Instant::now() >= end {
+                return Err(LabError::TimedOut { what: "a datagram".to_owned(), within });
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Stops sending, waits a little for what is on its way, and reports.
@@ -373,12 +401,32 @@ impl Shared {
 
 impl Times {
     fn report(&self) -> FlowReport {
+        self.part(0, self.sent.len())
+    }
+
+    fn between(&self, from: SystemTime, until: SystemTime) -> FlowReport {
+        self.part(self.first_sent_at(from), self.sent.partition_point(|sent| *sent <= until))
+    }
+
+    fn part(&self, start: usize, end: usize) -> FlowReport {
         let datagram = |(number, sent): (u64, &SystemTime)| Datagram {
             number,
             sent: *sent,
             received: self.received.get(&number).copied(),
         };
-        FlowReport { datagrams: (0..).zip(&self.sent).map(datagram).collect(), duplicates: self.duplicates }
+        let numbers = u64::try_from(start).unwrap_or(u64::MAX)..;
+        let sent = self.sent.iter().take(end).skip(start);
+        FlowReport { datagrams: numbers.zip(sent).map(datagram).collect(), duplicates: self.duplicates }
+    }
+
+    /// The number of the first datagram sent then or later.
+    fn first_sent_at(&self, from: SystemTime) -> usize {
+        self.sent.partition_point(|sent| *sent < from)
+    }
+
+    fn has_arrived_since(&self, from: SystemTime) -> bool {
+        let first = u64::try_from(self.first_sent_at(from)).unwrap_or(u64::MAX);
+        self.received.range(first..).next().is_some()
     }
 
     /// Whether the last datagram, behind which nothing more can come, has not arrived.

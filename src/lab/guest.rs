@@ -30,12 +30,20 @@ const GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// No kernel of this version is installed or fetched.
-    #[error(
-        "no user-mode Linux {version} here: install the package user-mode-linux, or run tests/common/fetch-kernel {version}"
-    )]
+    #[error("there is no user-mode Linux {version} here; {help}")]
     NoKernel {
         /// The version asked for.
         version: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// The running kernel was built without what is needed.
+    #[error("the running kernel {release} lacks {missing}; user-mode Linux has all of it (kernel 6.1)")]
+    Unable {
+        /// Its release.
+        release: String,
+        /// The options of its build.
+        missing: String,
     },
     /// A file of the lab could not be used.
     #[error("{}: {source}", path.display())]

@@ -17,6 +17,9 @@ const NEEDED: [&str; 6] = [
     "CONFIG_NET_SCH_NETEM",
 ];
 
+/// The version of Debian 12's package user-mode-linux.
+const DEBIAN_12: &str = "6.1";
+
 /// A kernel to run something on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kernel {
@@ -51,6 +54,28 @@ impl Kernel {
             .collect()
     }
 
+    /// The kernel to use when none is asked for: the running one if it can do what is needed, else the user-mode one of Debian 12.
+    #[must_use]
+    pub fn preferred() -> Self {
+        let release = running_release();
+        if running_has_all(&release) { Self::Running } else { Self::Uml { version: DEBIAN_12.to_owned() } }
+    }
+
+    /// Whether this kernel is to be had here.
+    ///
+    /// # Errors
+    /// What to do to have it.
+    pub fn find(&self) -> Result<(), LabError> {
+        match self {
+            Self::Running => {
+                let release = running_release();
+                let missing = missing(&build_configuration(&release));
+                if missing.is_empty() { Ok(()) } else { Err(LabError::Unable { release, missing: missing.join(", ") }) }
+            }
+            Self::Uml { version } => Self::files(version).map(drop),
+        }
+    }
+
     /// Where a user-mode kernel of this version is: fetched into the checkout, or installed.
     pub(crate) fn files(version: &str) -> Result<UmlFiles, LabError> {
         let fetched = lab_folder().join(format!("uml-{version}"));
@@ -61,7 +86,12 @@ impl Kernel {
                 return Ok(UmlFiles { binary, modules });
             }
         }
-        Err(LabError::NoKernel { version: version.to_owned() })
+        let help = match version {
+            DEBIAN_12 => "install the package: apt-get install user-mode-linux",
+            "6.12" => "fetch it: tests/common/fetch-kernel 6.12",
+            _ => "known are 6.1, 6.12 and running",
+        };
+        Err(LabError::NoKernel { version: version.to_owned(), help })
     }
 }
 
@@ -98,12 +128,24 @@ fn is_version(release: &str, version: &str) -> bool {
 }
 
 fn running_can_replace(version: &str) -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim();
-    is_version(release, version) && nix::unistd::geteuid().is_root() && {
-        let config = build_configuration(release);
-        NEEDED.iter().all(|option| config.lines().any(|line| matches!(line.strip_prefix(option), Some("=y" | "=m"))))
-    }
+    let release = running_release();
+    is_version(&release, version) && running_has_all(&release)
+}
+
+fn running_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// Whether the running kernel has all that is needed, and we may use it.
+fn running_has_all(release: &str) -> bool {
+    let configuration = build_configuration(release);
+    nix::unistd::geteuid().is_root() && !configuration.is_empty() && missing(&configuration).is_empty()
+}
+
+/// What a build configuration lacks; of an unknown one nothing can be said.
+fn missing(configuration: &str) -> Vec<&'static str> {
+    let has = |option: &str| configuration.lines().any(|line| matches!(line.strip_prefix(option), Some("=y" | "=m")));
+    NEEDED.into_iter().filter(|option| !configuration.is_empty() && !has(option)).collect()
 }
 
 /// The kernel's build configuration, empty if it is not to be had.
@@ -119,7 +161,15 @@ fn build_configuration(release: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::is_version;
+    use super::{NEEDED, is_version, missing};
+
+    #[test]
+    fn what_a_kernel_lacks_is_named() {
+        let all: String = NEEDED.map(|option| format!("{option}=m\n")).concat();
+        assert!(missing(&all).is_empty());
+        assert_eq!(missing(&all.replace("CONFIG_IPV6_MIP6=m", "# CONFIG_IPV6_MIP6 is not set")), ["CONFIG_IPV6_MIP6"]);
+        assert!(missing("").is_empty());
+    }
 
     #[test]
     fn a_version_names_its_own_releases_only() {

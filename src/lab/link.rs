@@ -52,7 +52,15 @@ impl Segment {
                 ])),
             ]),
         ];
-        let requests = vec![(How::Create, RouteNetlinkMessage::NewLink(message)), (How::Change, up(index))];
+        // A bridge passes a copy of all frames to its own interface, where captures look, only if that is promiscuous.
+        let mut open = LinkMessage::default();
+        open.header.index = index;
+        open.header.flags = LinkFlags::Up | LinkFlags::Promisc;
+        open.header.change_mask = LinkFlags::Up | LinkFlags::Promisc;
+        let requests = vec![
+            (How::Create, RouteNetlinkMessage::NewLink(message)),
+            (How::Change, RouteNetlinkMessage::SetLink(open)),
+        ];
         links.netlink(&format!("link {name}"), requests)?;
         links.know_interface(name, index);
         Ok(Self { links: links.clone(), name: name.to_owned(), index })

@@ -91,16 +91,32 @@ impl Process {
     /// # Errors
     /// When none comes in time, or the process closes its output without it.
     pub fn wait_for_after(&self, skip: usize, text: &str, within: Duration) -> Result<Line, LabError> {
+        self.wait_for_line(skip, &format!("{text:?}"), within, |line| line.text.contains(text))
+    }
+
+    /// Waits for a line that is `wanted`, passing over the first `skip`; `what` is it in words.
+    ///
+    /// # Errors
+    /// When none comes in time, or the process closes its output without it.
+    pub fn wait_for_line(
+        &self,
+        skip: usize,
+        what: &str,
+        within: Duration,
+        mut wanted: impl FnMut(&Line) -> bool,
+    ) -> Result<Line, LabError> {
         let end = Instant::now() + within;
+        let mut seen = skip;
         let mut state = self.output.lock();
         loop {
-            if let Some(line) = state.lines.iter().skip(skip).find(|line| line.text.contains(text)) {
+            if let Some(line) = state.lines.iter().skip(seen).find(|line| wanted(line)) {
                 return Ok(line.clone());
             }
+            seen = seen.max(state.lines.len());
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || state.ended == 2 {
                 let last: Vec<&str> = state.lines.iter().rev().take(5).rev().map(|line| line.text.as_str()).collect();
-                let what = format!("{:?} of {} (its last lines: {last:#?})", text, self.name);
+                let what = format!("{what} of {} (its last lines: {last:#?})", self.name);
                 return Err(LabError::TimedOut { what, within });
             }
             state = self.output.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::guest::{Guest, Stream, Verdict};
+use super::guest::{Guest, Outcome, Stream, Verdict};
 use super::kernel::Kernel;
 
 /// The variables that a test hands on to itself in the guest, by how they begin.
@@ -27,17 +27,25 @@ pub fn on_real_kernel(test_name: &str, body: fn()) {
 /// # Panics
 /// When the body fails, or the kernel panics or hangs.
 pub fn on_real_kernel_within(test_name: &str, timeout: Duration, memory: u64, body: fn()) {
+    drop(outcomes_on_real_kernels(test_name, timeout, memory, body));
+}
+
+/// As [`on_real_kernel_within`]; what the body printed is given back, for each kernel. In the guest itself there is none.
+///
+/// # Panics
+/// When the body fails, or the kernel panics or hangs.
+pub fn outcomes_on_real_kernels(test_name: &str, timeout: Duration, memory: u64, body: fn()) -> Vec<Outcome> {
     if in_guest() {
         body();
         let mark = output_folder().map(|folder| fs::write(folder.join("body-ran"), ""));
         assert!(matches!(mark, Some(Ok(()))), "the guest has no output folder");
-        return;
+        return Vec::new();
     }
-    for kernel in Kernel::requested() {
-        if let Err(why) = run_on(&kernel, test_name, timeout, memory) {
-            fail(&format!("{test_name} on kernel {kernel}: {why}"));
-        }
-    }
+    let run = |kernel: Kernel| match run_on(&kernel, test_name, timeout, memory) {
+        Ok(outcome) => outcome,
+        Err(why) => fail(&format!("{test_name} on kernel {kernel}: {why}")),
+    };
+    Kernel::requested().into_iter().map(run).collect()
 }
 
 /// Whether this process runs inside a guest (or in its namespaces on the running kernel).
@@ -52,7 +60,7 @@ pub fn output_folder() -> Option<PathBuf> {
     std::env::var_os("HOMEWARD_OUT").map(PathBuf::from)
 }
 
-fn run_on(kernel: &Kernel, test_name: &str, timeout: Duration, memory: u64) -> Result<(), String> {
+fn run_on(kernel: &Kernel, test_name: &str, timeout: Duration, memory: u64) -> Result<Outcome, String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let own = own.to_string_lossy();
     let mut guest = Guest::new(kernel.clone()).timeout(timeout).memory(memory);
@@ -68,7 +76,7 @@ fn run_on(kernel: &Kernel, test_name: &str, timeout: Duration, memory: u64) -> R
         .map_err(|e| e.to_string())?;
     println!("{test_name}: ran on kernel {} ({kernel})", outcome.kernel_release);
     match outcome.verdict {
-        Verdict::Exited(0) if outcome.body_ran => Ok(()),
+        Verdict::Exited(0) if outcome.body_ran => Ok(outcome),
         Verdict::Exited(0) => Err("the guest found no test of this name".to_owned()),
         Verdict::Exited(status) => Err(format!("failed with status {status} (release {})", outcome.kernel_release)),
         Verdict::Panicked { console } => Err(format!("the kernel went down; its console:\n{console}")),

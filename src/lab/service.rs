@@ -67,7 +67,7 @@ impl Default for Node {
 /// A folder with what a home agent and its mobile nodes are configured with.
 ///
 /// Files: `ha.toml`, `ID.toml` for each node, the shared secret `psk` or the authority `ca.pem`, `ca.key` and `ID.pem`, `ID.key` of
-/// each identity; `ha.keys` and `ID.keys` come to be when the keys are logged.
+/// each identity; `ha.keys` and `ID.keys`, configuration folders of Wireshark, come to be when the keys are logged.
 #[derive(Clone, Debug)]
 pub struct Configurations {
     folder: PathBuf,
@@ -308,9 +308,26 @@ impl Service {
     /// # Errors
     /// When none comes in time, or the process ends without it.
     pub fn wait_after(&self, mark: usize, name: &str, within: Duration) -> Result<Event, LabError> {
-        let line = self.process.wait_for_after(mark, &format!("\"event\":\"{name}\""), within)?;
-        Event::read(&line)
-            .ok_or_else(|| LabError::system("reading the log", std::io::Error::other(format!("{:?}", line.text))))
+        self.wait_for(mark, name, within, |_| true)
+    }
+
+    /// As [`Service::wait_after`], for the first that is `wanted`.
+    ///
+    /// # Errors
+    /// When none comes in time, or the process ends without it.
+    pub fn wait_for(
+        &self,
+        mark: usize,
+        name: &str,
+        within: Duration,
+        mut wanted: impl FnMut(&Event) -> bool,
+    ) -> Result<Event, LabError> {
+        let mut found = None;
+        self.process.wait_for_line(mark, &format!("the event {name:?}"), within, |line| {
+            found = Event::read(line).filter(|event| event.name == name && wanted(event));
+            found.is_some()
+        })?;
+        found.ok_or_else(|| LabError::system("reading the log", std::io::Error::other(name.to_owned())))
     }
 
     /// What it wrote that is no event: messages for people.
@@ -319,6 +336,12 @@ impl Service {
         let lines = self.process.lines();
         let others = lines.iter().filter(|line| Event::read(line).is_none());
         others.map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Sends a signal.
@@ -335,6 +358,16 @@ impl Service {
     /// When it does not end in time.
     pub fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus, LabError> {
         self.process.wait(within)
+    }
+}
+
+impl Drop for Service {
+    /// A test that fails shows what its processes said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- log of process {}", self.process.id());
+            self.process.lines().iter().for_each(|line| println!("{}", line.text));
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const RUNNING_ON: [&str; 4] = ["expires", "valid_lft", "preferred_lft", "age"];
 
 /// Addresses, routes, rules, proxy neighbours, interfaces, XFRM states and policies, and the settings of IPv6, in a fixed order.
 ///
-/// What counts down by itself (lifetimes) and keys are not in it.
+/// What runs on by itself (lifetimes, sequence numbers of states) and keys are not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     lines: BTreeSet<String>,
@@ -82,6 +82,12 @@ fn without_running_on(line: &str) -> String {
     while let Some(word) = words.next() {
         if RUNNING_ON.contains(&word) {
             words.next();
+        } else if word == "lastused" {
+            // A date and a time.
+            words.nth(1);
+        } else if word == "anti-replay" {
+            // The counters of a state, up to its selector.
+            kept.extend(words.find(|word| *word == "sel"));
         } else {
             kept.push(word);
         }
@@ -113,6 +119,17 @@ mod tests {
         let at = |left: &str| without_running_on(&format!("default via fe80::1 dev eth0  expires {left} pref medium"));
         assert_eq!(at("12sec"), at("9sec"));
         assert_eq!(at("9sec"), "default via fe80::1 dev eth0 pref medium");
+    }
+
+    #[test]
+    fn a_packet_under_a_state_is_no_difference() {
+        let at = |seq: &str| {
+            without_running_on(&format!(
+                "src ::1 dst ::2 proto esp mode transport lastused 2026-11-24 22:28:0{seq} anti-replay context: seq {seq}, oseq 0x0, bitmap 0x1 sel src ::1/128"
+            ))
+        };
+        assert_eq!(at("1"), at("2"));
+        assert_eq!(at("1"), "src ::1 dst ::2 proto esp mode transport sel src ::1/128");
     }
 
     #[test]

@@ -100,10 +100,12 @@ pub struct SceneOptions {
     pub home_advertisements: bool,
     /// Whether the mobile node's kernel does duplicate address detection, which takes a second and more at each move.
     pub duplicate_address_detection: bool,
+    /// Whether the mobile node's kernel listens to router advertisements by itself, as a Linux host does until a daemon is started.
+    pub autoconfiguration: bool,
 }
 
 impl Default for SceneOptions {
-    /// No delay, one interface on A, no advertisements at home, no duplicate address detection.
+    /// No delay, one interface on A, no advertisements at home, no duplicate address detection, autoconfiguration.
     fn default() -> Self {
         Self {
             delay: Duration::ZERO,
@@ -111,6 +113,7 @@ impl Default for SceneOptions {
             second_interface: false,
             home_advertisements: false,
             duplicate_address_detection: false,
+            autoconfiguration: true,
         }
     }
 }
@@ -260,6 +263,9 @@ impl Mobile {
             for (item, value) in [("accept_dad", "1"), ("dad_transmits", "1")] {
                 host.sysctl(&format!("net/ipv6/conf/default/{item}"), value)?;
             }
+        }
+        if !options.autoconfiguration {
+            host.sysctl("net/ipv6/conf/default/accept_ra", "0")?;
         }
         let eth0 = lab.connect(&host, "eth0", find(segments, options.start)?)?;
         let eth1 = if options.second_interface { Some(lab.port(&host, "eth1")?) } else { None };

@@ -51,9 +51,16 @@ impl IkeSocket {
     /// Name the port and what failed; where the kernel lacks something, what that is.
     pub fn open() -> io::Result<Self> {
         let open = |port| {
-            bound(port)
-                .and_then(Socket::new)
-                .map_err(while_doing(|| format!("opening the IKE socket on UDP port {port}")))
+            bound(port).and_then(Socket::new).map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => io::Error::new(
+                    error.kind(),
+                    format!(
+                        "UDP port {port} is taken: another IKE daemon, or another homeward, runs in this network \
+                             namespace; `ss -lunp sport = :{port}` shows which, stop it first"
+                    ),
+                ),
+                _ => while_doing(|| format!("opening the IKE socket on UDP port {port}"))(error),
+            })
         };
         Ok(Self { plain: open(PORT)?, encapsulating: open(NAT_PORT)? })
     }

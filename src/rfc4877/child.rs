@@ -155,6 +155,13 @@ pub struct Child {
     pub outbound_spi: u32,
     /// The kernel's name for it in templates and migrations.
     pub reqid: u32,
+    /// The peer made it to take over from another one.
+    pub succeeds: bool,
+}
+
+/// Whether the peer made the SA to take over from another one.
+pub fn succeeds(sa: &ChildSa) -> bool {
+    sa.replaces.is_some() && !sa.initiator
 }
 
 impl Child {
@@ -239,7 +246,8 @@ impl Child {
 /// Every IPv6 address.
 pub const ANY: Net = Net { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), len: 0 };
 
-/// Packets that may overtake each other without being taken for replays. The most that the kernel's plain form holds.
+/// Packets that may overtake each other without being taken for replays. RFC 4303 §3.4.3: at least 32. The most that the kernel's
+/// plain form holds.
 const REPLAY_WINDOW: u32 = 32;
 
 fn keys(suite: EspSuite, half: &ike::action::EspSa) -> EspKeys {
@@ -248,6 +256,239 @@ fn keys(suite: EspSuite, half: &ike::action::EspSa) -> EspKeys {
         EspSuite::AesGcm16_256 | EspSuite::AesGcm16_128 => EspKeys::AesGcm16(copy(&half.encryption)),
         EspSuite::AesCbc256HmacSha256 => {
             EspKeys::AesCbcHmacSha256 { encryption: copy(&half.encryption), integrity: copy(&half.integrity) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ike::action::{ChildId, Endpoints, IkeSaId};
+    use ike::crypto::Secret;
+    use ike::wire::TrafficSelectors;
+
+    use super::*;
+
+    const HOME: &str = "2001:db8:1::2";
+    const AGENT: &str = "2001:db8:1::1";
+    const CARE_OF: &str = "2001:db8:2::2";
+
+    fn ip(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    fn child(purpose: Purpose, side: Side) -> Child {
+        Child {
+            purpose,
+            side,
+            home_address: HomeAddress(ip(HOME)),
+            home_agent: HomeAgentAddress(ip(AGENT)),
+            care_of: CareOfAddress(ip(CARE_OF)),
+            inbound_spi: 0x1111,
+            outbound_spi: 0x2222,
+            reqid: 7,
+            succeeds: false,
+        }
+    }
+
+    /// Selectors as octets on the wire, `-` for the addresses of everybody.
+    fn octets(selectors: &[TrafficSelector]) -> String {
+        let mut written = Vec::new();
+        TrafficSelectors::new(selectors.to_vec()).write(&mut written).unwrap();
+        let (head, addresses) = written.split_at(12);
+        let head: String = head.iter().map(|octet| format!("{octet:02x}")).collect();
+        let (start, end) = (&addresses[..16], &addresses[16..]);
+        let addresses = match (start == end, start) {
+            (true, one) if one == ip(HOME).octets() => "home",
+            (true, one) if one == ip(AGENT).octets() => "agent",
+            (false, _) if start == [0; 16] && end == [255; 16] => "any",
+            _ => "other",
+        };
+        format!("{head} {addresses}")
+    }
+
+    /// RFC 4877 §7.2, RFC 7296 §3.13.1: count, reserved, type 8, protocol, length 40, ports; then the addresses.
+    #[test]
+    fn the_selectors_of_the_four_children_have_the_octets_of_the_rfc() {
+        let golden = [
+            (Purpose::Binding, "010000000887002805000500 home", "010000000887002806000600 agent"),
+            (Purpose::PrefixDiscovery, "01000000083a0028920092ff home", "01000000083a0028930093ff agent"),
+            (Purpose::ReturnRoutability, "010000000887002801000100 home", "010000000887002803000300 any"),
+            (Purpose::Payload, "01000000080000280000ffff home", "01000000080000280000ffff any"),
+        ];
+        for (purpose, ours, theirs) in golden {
+            let (local, remote) = purpose.selectors(Some(HomeAddress(ip(HOME))), HomeAgentAddress(ip(AGENT)));
+            assert_eq!((octets(&local), octets(&remote)), (ours.into(), theirs.into()), "{}", purpose.name());
+            assert_eq!(Purpose::from_tag(purpose.tag()), Some(purpose));
+        }
+        assert_eq!(Purpose::from_tag(0), None);
+        assert_eq!(Purpose::from_tag(5), None);
+    }
+
+    /// RFC 4877 §9: with no home address yet our side is wide in addresses, and in nothing else.
+    #[test]
+    fn without_a_home_address_only_the_addresses_of_our_side_are_wide() {
+        let (local, remote) = Purpose::Binding.selectors(None, HomeAgentAddress(ip(AGENT)));
+        assert_eq!(octets(&local), "010000000887002805000500 any");
+        assert_eq!(octets(&remote), "010000000887002806000600 agent");
+    }
+
+    /// RFC 4877 §4.4, §7.3: the SAs for signalling are made for the home address, and a change of care-of address is nothing to them.
+    #[test]
+    fn transport_sas_are_named_by_the_home_address_and_never_move() {
+        let to = CareOfAddress(ip("2001:db8:3::3"));
+        for purpose in [Purpose::Binding, Purpose::PrefixDiscovery] {
+            for side in [Side::MobileNode, Side::HomeAgent] {
+                let child = child(purpose, side);
+                let ends = match side {
+                    Side::MobileNode => (ip(HOME), ip(AGENT)),
+                    Side::HomeAgent => (ip(AGENT), ip(HOME)),
+                };
+                let key = child.outbound_key();
+                assert_eq!((key.source, key.destination, key.spi), (ends.0.into(), ends.1.into(), 0x2222));
+                let key = child.inbound_key();
+                assert_eq!((key.source, key.destination, key.spi), (ends.1.into(), ends.0.into(), 0x1111));
+                assert_eq!(child.inbound_key_at(to), child.inbound_key());
+                let still = child.outbound_move(to);
+                assert_eq!(still.from, still.to);
+            }
+        }
+    }
+
+    /// RFC 4877 §4.3: the outer addresses of tunnels are the care-of address and the home agent, and they are what moves.
+    #[test]
+    fn tunnel_sas_are_named_by_the_care_of_address_and_move_with_it() {
+        let to = CareOfAddress(ip("2001:db8:3::3"));
+        let (agent, old, new) = (IpAddr::V6(ip(AGENT)), IpAddr::V6(ip(CARE_OF)), IpAddr::V6(to.0));
+        for purpose in [Purpose::ReturnRoutability, Purpose::Payload] {
+            let mobile = child(purpose, Side::MobileNode);
+            assert_eq!((mobile.outbound_key().source, mobile.outbound_key().destination), (old, agent));
+            assert_eq!((mobile.inbound_key().source, mobile.inbound_key().destination), (agent, old));
+            assert_eq!(mobile.inbound_key_at(to).destination, new);
+            assert_eq!(mobile.outbound_move(to), Move { from: (old, agent), to: (new, agent), reqid: 7 });
+            assert_eq!(mobile.inbound_move(to), Move { from: (agent, old), to: (agent, new), reqid: 7 });
+            let home_agent = child(purpose, Side::HomeAgent);
+            assert_eq!(home_agent.outbound_move(to), Move { from: (agent, old), to: (agent, new), reqid: 7 });
+            assert_eq!(home_agent.inbound_move(to), Move { from: (old, agent), to: (new, agent), reqid: 7 });
+        }
+    }
+
+    fn agreed(suite: EspSuite, encapsulate: bool) -> ChildSa {
+        let half = |octet: u8| ike::action::EspSa {
+            spi: u32::from(octet),
+            encryption: Secret::new(vec![octet; 36]),
+            integrity: Secret::new(vec![octet + 1; 32]),
+        };
+        ChildSa {
+            id: ChildId(1),
+            ike_sa: IkeSaId(1),
+            tag: 1,
+            initiator: true,
+            replaces: None,
+            transport: true,
+            suite,
+            inbound: half(1),
+            outbound: half(3),
+            local_selectors: Vec::new(),
+            remote_selectors: Vec::new(),
+            endpoints: Endpoints {
+                local: "[2001:db8:2::2]:4500".parse().unwrap(),
+                remote: "[2001:db8:1::1]:31337".parse().unwrap(),
+            },
+            encapsulate,
+            esn: true,
+        }
+    }
+
+    fn installed(child: &Child, sa: &ChildSa) -> [EspSa; 2] {
+        child.install(sa).map(|op| match op {
+            Op::AddSa(sa) => sa,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// RFC 4877 §4.2: the kernel lets under an SA only its own home address through, on both sides and in both directions.
+    #[test]
+    fn an_sa_is_bound_to_its_home_address_by_its_selector() {
+        let host = |text: &str| Net { address: IpAddr::V6(ip(text)), len: 128 };
+        for (purpose, far, protocol) in [
+            (Purpose::Binding, host(AGENT), 135),
+            (Purpose::PrefixDiscovery, host(AGENT), 58),
+            (Purpose::ReturnRoutability, ANY, 135),
+            (Purpose::Payload, ANY, 0),
+        ] {
+            for side in [Side::MobileNode, Side::HomeAgent] {
+                let [inbound, outbound] = installed(&child(purpose, side), &agreed(EspSuite::AesGcm16_256, false));
+                let (from_home, to_home) = match side {
+                    Side::MobileNode => (outbound, inbound),
+                    Side::HomeAgent => (inbound, outbound),
+                };
+                let selector = |source, destination| Selector {
+                    source,
+                    destination,
+                    protocol,
+                    source_port: None,
+                    destination_port: None,
+                };
+                assert_eq!(from_home.selector, selector(host(HOME), far));
+                assert_eq!(to_home.selector, selector(far, host(HOME)));
+            }
+        }
+    }
+
+    /// RFC 4303 §3.4.3 (CVE-2006-4436, a replay window of zero): what we receive has one of 32 at least, and extended sequence numbers
+    /// as they were agreed. RFC 7296 §2.8: the inbound SA comes first.
+    #[test]
+    fn the_inbound_sa_comes_first_and_has_a_replay_window() {
+        for purpose in [Purpose::Binding, Purpose::PrefixDiscovery, Purpose::ReturnRoutability, Purpose::Payload] {
+            let child = child(purpose, Side::MobileNode);
+            let [inbound, outbound] = installed(&child, &agreed(EspSuite::AesGcm16_256, false));
+            assert_eq!((inbound.key, outbound.key), (child.inbound_key(), child.outbound_key()));
+            assert!(inbound.replay_window >= 32 && inbound.esn && outbound.esn);
+            assert_eq!((inbound.reqid, outbound.reqid, inbound.encapsulation), (7, 7, None));
+            let mode = if purpose.transport() { Mode::Transport } else { Mode::Tunnel };
+            assert_eq!((inbound.mode, outbound.mode), (mode, mode));
+        }
+    }
+
+    /// RFC 4877 §4.3: each suite has an integrity algorithm of its own or is one with encryption; none goes without.
+    #[test]
+    fn each_direction_has_its_own_keys() {
+        let child = child(Purpose::Binding, Side::HomeAgent);
+        let key = |octet: u8, len: usize| zeroize::Zeroizing::new(vec![octet; len]);
+        for suite in [EspSuite::AesGcm16_256, EspSuite::AesGcm16_128] {
+            let [inbound, outbound] = installed(&child, &agreed(suite, false));
+            assert_eq!(inbound.keys, EspKeys::AesGcm16(key(1, 36)));
+            assert_eq!(outbound.keys, EspKeys::AesGcm16(key(3, 36)));
+        }
+        let [inbound, outbound] = installed(&child, &agreed(EspSuite::AesCbc256HmacSha256, false));
+        let keys = |octet| EspKeys::AesCbcHmacSha256 { encryption: key(octet, 36), integrity: key(octet + 1, 32) };
+        assert_eq!((inbound.keys, outbound.keys), (keys(1), keys(3)));
+    }
+
+    /// RFC 7296 §2.23: behind a NAT the UDP ports are those of IKE, each direction's source first.
+    #[test]
+    fn encapsulation_takes_the_ports_of_ike() {
+        let [inbound, outbound] =
+            installed(&child(Purpose::Payload, Side::MobileNode), &agreed(EspSuite::AesGcm16_256, true));
+        assert_eq!(inbound.encapsulation, Some((31337, 4500)));
+        assert_eq!(outbound.encapsulation, Some((4500, 31337)));
+    }
+
+    #[test]
+    fn what_was_installed_is_what_is_removed() {
+        for side in [Side::MobileNode, Side::HomeAgent] {
+            let child = child(Purpose::Payload, side);
+            let added: Vec<_> = installed(&child, &agreed(EspSuite::AesGcm16_256, false)).map(|sa| sa.key).into();
+            let mut removed: Vec<_> = child
+                .remove()
+                .into_iter()
+                .map(|op| match op {
+                    Op::DeleteSa(key) => key,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            removed.reverse();
+            assert_eq!(added, removed);
         }
     }
 }

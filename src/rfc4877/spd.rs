@@ -21,7 +21,7 @@ pub const TUNNELS_FROM: u32 = RETURN_ROUTABILITY;
 /// Return routability: above payload (RFC 4877 §7.2.4).
 const RETURN_ROUTABILITY: u32 = 12;
 /// Payload.
-const PAYLOAD: u32 = 100;
+pub(super) const PAYLOAD: u32 = 100;
 /// What is left of a home address's traffic: nothing may leave unprotected.
 const REST: u32 = 200;
 
@@ -174,7 +174,7 @@ fn transport(reqid: u32) -> Template {
     }
 }
 
-fn tunnel(source: IpAddr, destination: IpAddr, reqid: u32) -> Template {
+pub(super) fn tunnel(source: IpAddr, destination: IpAddr, reqid: u32) -> Template {
     Template { protocol: Protocol::Esp, mode: Mode::Tunnel, source, destination, reqid, optional: false }
 }
 
@@ -201,5 +201,226 @@ impl Set {
     fn add(&mut self, kind: PolicyType, direction: Direction, selector: Selector, priority: u32, verdict: Verdict) {
         let key = PolicyKey { kind, direction, selector };
         self.0.insert(key, Policy { key, priority, verdict });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: &str = "2001:db8:1::2";
+    const AGENT: &str = "2001:db8:1::1";
+    const CARE_OF: &str = "2001:db8:2::2";
+
+    fn home() -> HomeAddress {
+        HomeAddress(HOME.parse().unwrap())
+    }
+
+    fn agent() -> HomeAgentAddress {
+        HomeAgentAddress(AGENT.parse().unwrap())
+    }
+
+    fn tunnels(return_routability: Option<u32>, payload: Option<u32>) -> Tunnels {
+        Tunnels { care_of: CareOfAddress(CARE_OF.parse().unwrap()), return_routability, payload }
+    }
+
+    fn name(address: IpAddr) -> String {
+        let known = [(HOME, "home"), (AGENT, "agent"), (CARE_OF, "care-of"), ("::", "*")];
+        let known = known.iter().find(|(text, _)| text.parse::<IpAddr>().unwrap() == address);
+        known.map_or_else(|| address.to_string(), |(_, name)| (*name).to_owned())
+    }
+
+    fn net(net: Net) -> String {
+        match net.len {
+            0 | 128 => name(net.address),
+            len => format!("{}/{len}", net.address),
+        }
+    }
+
+    /// One line for each policy, by priority: direction, selector (type/code), what it demands.
+    fn table(policies: &Policies) -> Vec<String> {
+        let mut policies: Vec<_> = policies.values().collect();
+        policies.sort_by_key(|policy| (policy.key.kind, policy.priority, policy.key));
+        let line = |policy: &Policy| {
+            let key = &policy.key;
+            let ports = match (key.selector.source_port, key.selector.destination_port) {
+                (None, None) => String::new(),
+                (source, destination) => {
+                    let port = |port: Option<u16>| port.map_or_else(|| "*".to_owned(), |port| port.to_string());
+                    format!(" {}/{}", port(source), port(destination))
+                }
+            };
+            let demand = match &policy.verdict {
+                Verdict::Block => "block".to_owned(),
+                Verdict::Allow(templates) => templates
+                    .iter()
+                    .map(|t| {
+                        let what = match (t.protocol, t.mode) {
+                            (Protocol::Esp, Mode::Transport) => "transport".to_owned(),
+                            (Protocol::Esp, Mode::Tunnel) => {
+                                format!("tunnel {} {}", name(t.source), name(t.destination))
+                            }
+                            (Protocol::DestinationOptions, Mode::RouteOptimization) => "HAO".to_owned(),
+                            (Protocol::Routing, Mode::RouteOptimization) => "RT2".to_owned(),
+                            other => format!("{other:?}"),
+                        };
+                        let reqid = if t.reqid == 0 { String::new() } else { format!(" #{}", t.reqid) };
+                        format!("{what}{reqid}{}", if t.optional { " optional" } else { "" })
+                    })
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            };
+            format!(
+                "{:?} {:?} {}>{} proto {}{ports}: {demand}",
+                key.kind,
+                key.direction,
+                net(key.selector.source),
+                net(key.selector.destination),
+                key.selector.protocol
+            )
+        };
+        policies.into_iter().map(line).collect()
+    }
+
+    /// RFC 4877 §6.1, §6.3: what a mobile node has at home; §4.2: no tunnels there.
+    const SIGNALLING_AT_HOME: [&str; 5] = [
+        "Main In agent>home proto 58 58/2: transport #2",
+        "Main In agent>home proto 58 147/0: transport #2",
+        "Main In agent>home proto 135: transport #1",
+        "Main Out home>agent proto 58 146/0: transport #2",
+        "Main Out home>agent proto 135: transport #1",
+    ];
+
+    /// RFC 4877 §4.2, RFC 6275 §11.3.2: what goes along away from home, beside ESP.
+    const ROUTE_OPTIMIZATION: [&str; 4] = [
+        "Sub In agent>home proto 58: RT2 optional",
+        "Sub In agent>home proto 135: RT2",
+        "Sub Out home>agent proto 58 146/0: HAO",
+        "Sub Out home>agent proto 135: HAO",
+    ];
+
+    #[test]
+    fn a_mobile_node_at_home_protects_its_signalling_and_has_no_tunnels() {
+        assert_eq!(table(&mobile_node(home(), agent(), None)), SIGNALLING_AT_HOME);
+    }
+
+    /// RFC 4877 §6.2, §6.4, §7.2.4: return routability above payload; what is not protected does not leave.
+    #[test]
+    fn a_mobile_node_away_sends_everything_by_its_tunnels() {
+        let expected = [
+            &SIGNALLING_AT_HOME[..],
+            &[
+                "Main Out home>* proto 135 1/*: tunnel care-of agent #4096",
+                "Main In *>home proto 0: tunnel * *",
+                "Main Out home>* proto 0: tunnel care-of agent #4097",
+            ],
+            &ROUTE_OPTIMIZATION,
+        ]
+        .concat();
+        assert_eq!(table(&mobile_node(home(), agent(), Some(tunnels(Some(4096), Some(4097))))), expected);
+    }
+
+    /// Nothing of a home address leaves the care-of address in the clear while the tunnels are being made.
+    #[test]
+    fn a_mobile_node_without_its_payload_sa_sends_nothing_but_signalling() {
+        let expected = [
+            &SIGNALLING_AT_HOME[..],
+            &["Main In *>home proto 0: tunnel * *", "Main Out home>* proto 0: block"],
+            &ROUTE_OPTIMIZATION,
+        ]
+        .concat();
+        assert_eq!(table(&mobile_node(home(), agent(), Some(tunnels(None, None)))), expected);
+    }
+
+    /// RFC 4877 §7.2.1: for every address of the prefix, before anybody is known; another prefix is another set.
+    #[test]
+    fn a_home_agent_lets_no_unprotected_signalling_of_its_prefixes_slip_through() {
+        let prefix = Prefix::new(AGENT.parse().unwrap(), 64);
+        let one = home_agent(agent(), &[prefix]);
+        assert_eq!(
+            table(&one),
+            [
+                "Main In 2001:db8:1::/64>agent proto 58 58/2: transport",
+                "Main In 2001:db8:1::/64>agent proto 58 146/0: transport",
+                "Main In 2001:db8:1::/64>agent proto 135: transport",
+                "Main Out agent>2001:db8:1::/64 proto 58 147/0: transport #2",
+                "Main Out agent>2001:db8:1::/64 proto 135: transport #1",
+                "Sub In 2001:db8:1::/64>agent proto 58: HAO optional",
+                "Sub In 2001:db8:1::/64>agent proto 135: HAO optional",
+            ]
+        );
+        let outside = Prefix::new("2001:db8:9::9".parse().unwrap(), 128);
+        assert_eq!(home_agent(agent(), &[prefix, outside]).len(), 2 * one.len());
+        assert!(home_agent(agent(), &[]).is_empty());
+    }
+
+    /// RFC 4877 §4.3, RFC 6275 §10.4.5: to the care-of address by the tunnels, and from the home address by nothing else.
+    #[test]
+    fn a_bound_home_address_is_reached_by_its_tunnels_only() {
+        assert_eq!(
+            table(&binding(home(), agent(), tunnels(Some(4096), Some(4097)))),
+            [
+                "Main Out *>home proto 135: tunnel agent care-of #4096",
+                "Main In home>* proto 0: tunnel * *",
+                "Main Out *>home proto 0: tunnel agent care-of #4097",
+                "Main Forward home>* proto 0: tunnel * *",
+            ]
+        );
+        assert_eq!(
+            table(&binding(home(), agent(), tunnels(None, None))),
+            [
+                "Main In home>* proto 0: tunnel * *",
+                "Main Forward home>* proto 0: tunnel * *",
+                "Main Out *>home proto 0: block",
+            ]
+        );
+    }
+
+    /// RFC 4877 §7.2.4: a packet that two policies fit takes the one for signalling, then that of return routability.
+    #[test]
+    fn signalling_comes_before_return_routability_and_that_before_payload() {
+        let set = mobile_node(home(), agent(), Some(tunnels(Some(4096), Some(4097))));
+        let priority = |wanted: &str| {
+            let (policy, _) = set
+                .values()
+                .map(|policy| (policy.priority, table(&Policies::from([(policy.key, policy.clone())]))))
+                .find(|(_, line)| line[0].contains(wanted))
+                .unwrap();
+            policy
+        };
+        let order = ["Main Out home>agent proto 135", "Main Out home>* proto 135 1/*", "Main Out home>* proto 0"];
+        let order = order.map(priority);
+        assert!(order[0] < order[1] && order[1] < order[2], "{order:?}");
+        assert!(order[0] < TUNNELS_FROM && order[1] >= TUNNELS_FROM);
+    }
+
+    /// The guide of migrations is a policy of the set it guides, outbound and for any protocol.
+    #[test]
+    fn the_payload_policy_is_in_the_set_of_its_side() {
+        let mobile = mobile_node(home(), agent(), Some(tunnels(None, Some(4097))));
+        assert!(mobile.contains_key(&payload_policy(home(), false)));
+        assert!(!mobile.contains_key(&payload_policy(home(), true)));
+        assert!(binding(home(), agent(), tunnels(None, Some(4097))).contains_key(&payload_policy(home(), true)));
+        // Also when it blocks, so that it can be replaced by the one that passes.
+        assert!(binding(home(), agent(), tunnels(None, None)).contains_key(&payload_policy(home(), true)));
+    }
+
+    /// New ones first, the unwanted last, what is the same not at all: nothing is unprotected in between.
+    #[test]
+    fn a_difference_adds_before_it_removes_and_leaves_the_rest_alone() {
+        let away = mobile_node(home(), agent(), Some(tunnels(None, None)));
+        let payload = mobile_node(home(), agent(), Some(tunnels(None, Some(4097))));
+        let at_home = mobile_node(home(), agent(), None);
+        assert!(difference(&away, &away).is_empty());
+        let [Op::SetPolicy(set)] = &difference(&away, &payload)[..] else { panic!("the payload policy and no other") };
+        assert_eq!(set.key, payload_policy(home(), false));
+        let ops = difference(&payload, &at_home);
+        assert!(ops.iter().all(|op| matches!(op, Op::DeletePolicy(_))));
+        assert_eq!(ops.len(), payload.len() - at_home.len());
+        let other = binding(home(), agent(), tunnels(None, None));
+        let ops = difference(&payload, &other);
+        let last_set = ops.iter().rposition(|op| matches!(op, Op::SetPolicy(_))).unwrap();
+        let first_gone = ops.iter().position(|op| matches!(op, Op::DeletePolicy(_))).unwrap();
+        assert!(last_set < first_gone);
     }
 }

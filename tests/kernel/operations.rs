@@ -115,6 +115,11 @@ real_kernel_test!(every_operation_is_seen_from_outside_and_restored, {
         hides(STATES, "coa 2001:db8:a::7");
         // And away again, each by its own operation.
         for (op, where_, what) in [
+            (
+                Op::DeleteNeighbour { interface: eth0, address: v6("2001:db8:a::9") },
+                "-6 neighbour show dev eth0",
+                "02:00:00:00:00:09",
+            ),
             (Op::DeleteProxy { interface: eth0, address: v6(HOME) }, "-6 neighbour show proxy", "2001:db8:1::2"),
             (Op::DeleteRoute(route(None, eth0, 3)), "-6 route", "2001:db8:f::/48"),
             (Op::DeleteAddress(home), "-6 address show dev lo", "2001:db8:1::2"),
@@ -174,19 +179,40 @@ real_kernel_test!(what_others_have_is_left_to_them, {
         // A route of others is never removed, for it does not carry our mark.
         done(linux, &[Op::DeleteRoute(route(None, eth0, 3))]);
         shows("-6 route", "2001:db8:f::/48 via 2001:db8:a::9");
-        for op in [
-            Op::SetRoute(route(None, eth0, 3)),
+        // Nobody else would have made what stands in our place: it is replaced, unless the batch fails.
+        let ours = [
+            Op::SetRouteOptimization(option_state(A, true)),
             Op::SetPolicy(payload(A)),
-            Op::AddSa(sa(A, AGENT, 1, REQID)),
-            Op::SetRouteOptimization(option_state(A, false)),
-        ] {
-            let failure = refused(linux, &[Op::SetPolicy(pass("2001:db8::77")), op]);
-            assert_eq!((failure.index, failure.errno), (1, Some(libc::EEXIST)), "{failure}");
-            assert!(failure.reason.contains("not ours"), "{failure}");
-        }
+            Op::SetPolicy(pass("2001:db8::77")),
+        ];
+        let before = bed.node.snapshot().unwrap();
+        let mut fails = ours.to_vec();
+        // An ESP SA in our place is an error: whose keys would it have?
+        fails.push(Op::AddSa(sa(A, AGENT, 1, REQID)));
+        let failure = refused(linux, &fails);
+        assert_eq!((failure.index, failure.errno), (3, Some(libc::EEXIST)), "{failure}");
+        assert!(failure.reason.contains("not ours"), "{failure}");
+        assert_eq!(before.difference(&bed.node.snapshot().unwrap()), "");
         // A copy is made of what is ours only.
         let failure = refused(linux, &[Op::CopySa { from: key(A, AGENT, 1), to: at(B) }]);
         assert_eq!(failure.errno, Some(libc::ESRCH));
+    });
+    bed.run(|linux| {
+        done(
+            linux,
+            &[
+                Op::SetRouteOptimization(option_state(A, true)),
+                Op::SetPolicy(payload(A)),
+                Op::SetRoute(route(None, eth0, 3)),
+            ],
+        );
+        shows(STATES, "flag wildrecv");
+        shows(POLICIES, "priority 100");
+        shows("-6 route", "2001:db8:f::/48 dev eth0 proto 77");
+        linux.restore().unwrap();
+        hides(STATES, "proto hao");
+        hides(POLICIES, "dir out");
+        hides("-6 route", "2001:db8:f::/48");
     });
 });
 

@@ -11,18 +11,19 @@ fn without_modules() {
 }
 
 fn message() -> String {
-    Linux::open(&journal("probe")).err().unwrap().to_string()
+    Linux::probe().err().unwrap().to_string()
 }
 
 real_kernel_test!(a_kernel_without_esp_for_ipv6_is_told_so, {
     let loader = std::fs::read_to_string("/proc/sys/kernel/modprobe").unwrap();
     without_modules();
     let first = message();
-    assert!(first.contains("CONFIG_XFRM_USER") || first.contains("CONFIG_CRYPTO_GCM"), "{first}");
+    assert!(first.contains("CONFIG_XFRM_USER") || first.contains("CONFIG_IPV6_MIP6"), "{first}");
     // All that IPv4 needs of IPsec.
     std::fs::write("/proc/sys/kernel/modprobe", loader.trim()).unwrap();
     ip("xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x1 mode tunnel \
         aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128");
+    ip("-6 xfrm state add src 2001:db8:1::2 dst 2001:db8:1::1 proto hao mode ro coa 2001:db8:b::7");
     without_modules();
     let then = message();
     assert!(then.contains("CONFIG_INET6_ESP"), "{then}");
@@ -50,14 +51,6 @@ real_kernel_test!(a_kernel_without_mobile_ipv6_is_told_so, {
 });
 
 real_kernel_test!(a_process_that_may_not_is_told_in_one_line, {
-    std::fs::create_dir_all("/run/homeward-test/probe").unwrap();
-    nix::sys::stat::fchmodat(
-        nix::fcntl::AT_FDCWD,
-        "/run/homeward-test/probe",
-        nix::sys::stat::Mode::from_bits_truncate(0o777),
-        nix::sys::stat::FchmodatFlags::FollowSymlink,
-    )
-    .unwrap();
     nix::unistd::seteuid(nix::unistd::Uid::from_raw(65534)).unwrap();
     let message = message();
     nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).unwrap();
@@ -67,7 +60,7 @@ real_kernel_test!(a_process_that_may_not_is_told_in_one_line, {
 
 real_kernel_test!(a_kernel_with_everything_is_left_as_it_was, {
     let bed = Bed::new();
-    bed.unchanged(|linux| assert!(linux.sends() >= 5));
+    bed.unchanged(|_| Linux::probe().unwrap());
     // The journal goes with it.
     assert!(!journal("node").exists());
 });

@@ -27,6 +27,13 @@ impl Context<'_, '_> {
             None => Some(true),
         };
         let linger = self.duration(table.linger, Duration::from_secs(2), Duration::ZERO, Duration::from_secs(60 * 60));
+        // RFC 6275 §11.8: less than a second is not enough for the home agent's duplicate address detection.
+        let first_wait = self.duration(
+            table.first_wait,
+            Duration::from_millis(1500),
+            Duration::from_secs(1),
+            Duration::from_secs(32),
+        );
         Some(MobileNode {
             interfaces: interfaces?,
             home_prefix: home_prefix?,
@@ -34,6 +41,7 @@ impl Context<'_, '_> {
             lifetime: lifetime?,
             newest_link: newest_link?,
             linger: linger?,
+            first_wait: first_wait?,
             home_agent: home_agent?,
         })
     }

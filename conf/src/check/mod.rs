@@ -210,7 +210,7 @@ impl Context<'_, '_> {
         let key_log = match table.key_log.optional() {
             Some(file) => {
                 let help = "remove `key_log` unless packets are being analysed";
-                self.notes.warning(file.span(), "all keys are written to a file: nothing stays secret", help);
+                self.notes.warning(file.span(), "all keys are written to a folder: nothing stays secret", help);
                 Some(self.path(&file)?)
             }
             None => None,

@@ -78,7 +78,18 @@ impl Sealer {
         payloads: &[Payload],
         randomness: &mut dyn Randomness,
     ) -> Result<Vec<u8>, SealError> {
-        let (first, mut text) = write_chain(payloads)?;
+        let (first, text) = write_chain(payloads)?;
+        self.seal_chain(header, first, text, randomness)
+    }
+
+    /// The same with a chain of payloads that is written already and begins with one of type `first`.
+    pub(crate) fn seal_chain(
+        &mut self,
+        header: &Header,
+        first: PayloadType,
+        mut text: Vec<u8>,
+        randomness: &mut dyn Randomness,
+    ) -> Result<Vec<u8>, SealError> {
         pad(&mut text, self.protection.block_len());
         let body = [text.len(), self.protection.iv_len(), self.protection.icv_len()].into_iter().sum();
         let mut message = Frame::write_head(header, first, body)?;

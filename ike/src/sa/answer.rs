@@ -238,9 +238,6 @@ impl IkeSa {
         };
         let identity = request.id.identity;
         ctx.registry.authenticated(self.id, &identity);
-        if initial_contact {
-            self.close_others(ctx, &identity);
-        }
         let bytes = match generation.answer_later(ctx, ExchangeType::IkeAuth, &payloads) {
             Ok(bytes) => bytes,
             Err(fault) => {
@@ -251,6 +248,10 @@ impl IkeSa {
         };
         let mut established = Established::new(ctx, policy.tag, identity, generation, half.nat);
         established.announce(ctx, self, None);
+        // After the new one is known, so that the owner never believes the peer to be gone.
+        if initial_contact {
+            self.close_others(ctx, &established.peer, |_| true);
+        }
         if let Some(new) = new {
             self.install(ctx, &mut established, new);
         }

@@ -15,8 +15,8 @@ use crate::auth::{self as proof, Proof, Verdict};
 use crate::crypto::{OpenError, signed_octets};
 use crate::fault::Fault;
 use crate::wire::{
-    Authentication, CfgAttribute, CfgType, Configuration, ExchangeType, HashAlgorithm, Header, Identification, Nonce,
-    NotifyType, Payload,
+    Authentication, CfgAttribute, CfgType, Configuration, ExchangeType, HashAlgorithm, Header, Identification,
+    Identity, Nonce, NotifyType, Payload,
 };
 
 /// What the initiator has after IKE_SA_INIT.
@@ -30,6 +30,8 @@ pub(crate) struct Auth {
     hashes: Option<Vec<HashAlgorithm>>,
     nat: bool,
     child_spi: Option<u32>,
+    /// INITIAL_CONTACT was sent.
+    contact: bool,
 }
 
 /// The owner signs.
@@ -64,7 +66,7 @@ impl Auth {
         hashes: Option<Vec<HashAlgorithm>>,
         nat: bool,
     ) -> Self {
-        Auth { connect, generation, messages, nonces, hashes, nat, child_spi: None }
+        Auth { connect, generation, messages, nonces, hashes, nat, child_spi: None, contact: false }
     }
 
     fn our_octets(&self) -> Vec<u8> {
@@ -131,7 +133,8 @@ impl IkeSa {
     fn auth_send(&mut self, ctx: &mut Context<'_>, mut auth: Auth, payload: Authentication) -> State {
         let mut payloads = vec![Payload::IdI(Identification::new(auth.connect.local_id.clone()))];
         payloads.extend(proof::certificates(&auth.connect.local_auth));
-        if auth.connect.initial_contact {
+        auth.contact = auth.connect.initial_contact && !self.crossed(ctx, &auth.connect.remote_id);
+        if auth.contact {
             payloads.push(notify(NotifyType::InitialContact));
         }
         if let RemoteAuth::Certificate { authorities } = &auth.connect.remote_auth
@@ -161,6 +164,14 @@ impl IkeSa {
             Ok(()) => State::AuthSent(Box::new(AuthSent { auth })),
             Err(fault) => self.we_failed(ctx, auth, &fault.to_string()),
         }
+    }
+
+    /// RFC 7296 §2.4: whether the peer has built an IKE SA with us meanwhile, which is no remnant of its past.
+    fn crossed(&self, ctx: &Context<'_>, peer: &Identity) -> bool {
+        ctx.registry.others_of(peer, self.id).iter().any(|other| {
+            let state = ctx.others.get(other).map(|ike_sa| &ike_sa.state);
+            matches!(state, Some(State::Established(established)) if !established.connected)
+        })
     }
 
     /// A message while IKE_AUTH is outstanding.
@@ -249,15 +260,19 @@ impl IkeSa {
     /// Both sides have proved who they are: the IKE SA stands, with or without its first child.
     fn auth_finish(&mut self, ctx: &mut Context<'_>, auth: Auth, payloads: Vec<Payload>) -> State {
         let parts = Parts(&payloads);
-        let Auth { connect, generation, nonces, nat, child_spi, .. } = auth;
+        let Auth { connect, generation, nonces, nat, child_spi, contact, .. } = auth;
         let Connect { remote_id, address, child, tag, .. } = *connect;
         ctx.registry.authenticated(self.id, &remote_id);
-        if parts.has(NotifyType::InitialContact) {
-            self.close_others(ctx, &remote_id);
-        }
         let lease = address.and_then(|_| parts.lease());
         let mut established = Established::new(ctx, tag, remote_id, generation, nat);
         established.announce(ctx, self, lease);
+        // RFC 7296 §2.4: who said that this is the only IKE SA, we or the peer, has no other one any more. What the peer has
+        // built meanwhile is not meant by our word.
+        if parts.has(NotifyType::InitialContact) {
+            self.close_others(ctx, &established.peer, |_| true);
+        } else if contact {
+            self.close_others(ctx, &established.peer, |other| other.connected);
+        }
         let Some((request, spi)) = child.zip(child_spi) else {
             return self.settle(ctx, Box::new(established));
         };
@@ -293,7 +308,7 @@ impl IkeSa {
     fn peer_broke_protocol(&self, ctx: &mut Context<'_>, auth: Auth, reason: String) -> State {
         self.audit(ctx, Some(&auth.connect.remote_id), reason.clone());
         self.closed(ctx, auth.connect.tag, CloseReason::Protocol(reason));
-        self.tell_and_end(ctx, auth.generation, &[notify(NotifyType::InvalidSyntax)])
+        self.tell_and_end(ctx, auth.generation, vec![notify(NotifyType::InvalidSyntax)])
     }
 }
 

@@ -5,15 +5,17 @@ use std::time::Instant;
 use super::auth::reason_of;
 use super::child::{self, Agreed, ChildState, NewChild};
 use super::established::{Established, Which};
-use super::exchange::{ChildExchange, ChildRival, Purpose, Work, lowest};
+use super::exchange::{ChildExchange, ChildRival, Purpose, Task, Work, lowest};
 use super::init::key_pair;
 use super::payloads::{Parts, needed};
+use super::tasks::MAX_ATTEMPTS;
 use super::{Context, IkeSa, State};
 use crate::action::{Action, ChildDecision, ChildId, ChildOffer, Endpoints};
+use crate::crypto::Secret;
 use crate::fault::Fault;
-use crate::negotiate::esp;
+use crate::negotiate::{esp, ike};
 use crate::wire::ts::all_covered;
-use crate::wire::{ExchangeType, KeyExchange, Nonce, Notify, NotifyType, Payload, Protocol};
+use crate::wire::{ExchangeType, Group, KeyExchange, Nonce, Notify, NotifyType, Payload, Protocol};
 
 /// The peer asks for a child, and the owner is asked.
 #[derive(Debug)]
@@ -45,7 +47,18 @@ impl IkeSa {
                     self.replaced_by_us(ctx, &mut established, old, id, &ours, exchange.rival);
                 }
             }
-            Err((refusal, fault)) => self.child_not_created(ctx, &mut established, exchange, refusal, &fault),
+            Err((refusal, fault)) => match group_wanted(ctx, &exchange, refusal.0, parts) {
+                Some(group) => {
+                    established.child_group = Some(group);
+                    ctx.registry.release_esp_spi(self.id, exchange.spi);
+                    let work = match exchange.replaces {
+                        Some(old) => Work::RekeyChild(old),
+                        None => Work::CreateChild(exchange.request),
+                    };
+                    established.queue.push(Task { work, not_before: ctx.now, attempt: exchange.attempt + 1 });
+                }
+                None => self.child_not_created(ctx, &mut established, exchange, refusal, &fault),
+            },
         }
         self.settle(ctx, established)
     }
@@ -57,8 +70,15 @@ impl IkeSa {
         exchange: &ChildExchange,
         parts: Parts<'_>,
     ) -> Result<(Agreed, crate::crypto::ChildKeys, Nonce), (child::Refusal, Fault)> {
-        let agreed = child::answered(&exchange.request, parts)?;
+        let agreed = child::answered_with(&exchange.request, parts, exchange.group())?;
         let refuse = |fault: Fault| ((None, true), fault);
+        if exchange.deleted.contains(&agreed.chosen.spi) {
+            // The Delete has overtaken the answer: the peer does not hold it any more.
+            return Err(((None, false), Fault::peer(NotifyType::ChildSaNotFound, "the peer has deleted it already")));
+        }
+        if exchange.unwanted {
+            return Err(refuse(Fault::Local("the child that it replaces was deleted meanwhile".into())));
+        }
         // RFC 7296 §2.9.2: what replaces a child is not narrower than it.
         if exchange.replaces.is_some()
             && !(all_covered(&exchange.request.local_selectors, &agreed.request.local_selectors)
@@ -66,11 +86,13 @@ impl IkeSa {
         {
             return Err(refuse(Fault::peer(NotifyType::TsUnacceptable, "the peer narrows a child by rekeying it")));
         }
+        let shared = agree_on_key(exchange, agreed.chosen.group, parts).map_err(refuse)?;
         let nonce = needed(parts.nonce(), "Nonce").map_err(refuse)?.clone();
         let generation = established
             .generation_mut(which)
             .ok_or_else(|| refuse(Fault::Local("the generation of the exchange is gone".into())))?;
-        let keys = child::keys(generation, agreed.chosen.suite, None, (&exchange.nonce, &nonce)).map_err(refuse)?;
+        let keys =
+            child::keys(generation, agreed.chosen.suite, shared.as_ref(), (&exchange.nonce, &nonce)).map_err(refuse)?;
         Ok((agreed, keys, nonce))
     }
 
@@ -90,7 +112,7 @@ impl IkeSa {
             Some(rival) if *ours < *rival.lowest => self.delete_child(ctx, established, new),
             Some(rival) => {
                 if let Some(redundant) = established.children.get_mut(&rival.child) {
-                    redundant.state = ChildState::Superseded;
+                    redundant.state = ChildState::Superseded(new);
                     redundant.rekey_at = None;
                 }
                 self.delete_child(ctx, established, old);
@@ -107,7 +129,7 @@ impl IkeSa {
         refusal: child::Refusal,
         fault: &Fault,
     ) {
-        let ChildExchange { request, spi, replaces, attempt, rival, .. } = exchange;
+        let ChildExchange { request, spi, replaces, attempt, .. } = exchange;
         let (error, held) = refusal;
         let tag = request.tag;
         let Some(old) = replaces else {
@@ -123,7 +145,7 @@ impl IkeSa {
         self.release_refused(ctx, established, spi, held);
         // RFC 7296 §2.8.1: the peer has replaced the child itself; our attempt came too late.
         let superseded = established.children.get(&old).is_none_or(|child| child.state != ChildState::Installed);
-        if rival.is_some() || superseded {
+        if superseded {
             return;
         }
         self.audit(ctx, Some(&established.peer), format!("a child is not rekeyed: {}", reason_of(fault)));
@@ -244,6 +266,10 @@ impl IkeSa {
     ) -> Result<(), Fault> {
         // RFC 7296 §1.3.3: the notify names the peer's inbound SPI, which is where we send.
         let spi = rekey.spi32().filter(|_| rekey.protocol == Protocol::Esp);
+        if rekey.spi32().is_none() || !matches!(rekey.protocol, Protocol::Esp | Protocol::Ah) {
+            // RFC 7296 §3.10: no other protocol has children, and none is echoed.
+            return Err(Fault::syntax("REKEY_SA does not name a child"));
+        }
         let found = spi.and_then(|spi| established.child_by_outbound(spi));
         let Some((old, child)) = found.and_then(|id| Some((id, established.children.get(&id)?))) else {
             // RFC 7296 §2.25: the answer names the SPI that is not known.
@@ -261,17 +287,12 @@ impl IkeSa {
         let agreed = child::judged(ctx.config, decision, offer, parts, exchange_of(parts))?;
         let (new, lowest) = self.answer_child(ctx, established, which, from, parts, agreed, Some(old))?;
         if let Some(child) = established.children.get_mut(&old) {
-            child.state = ChildState::Superseded;
+            child.state = ChildState::Superseded(new);
             child.rekey_at = None;
         }
         // RFC 7296 §2.25.1: we are rekeying it as well; the nonces will decide.
-        for generation in established.generations_mut() {
-            if let Some(outstanding) = generation.outgoing.outstanding_mut()
-                && let Purpose::Child(exchange) = &mut outstanding.purpose
-                && exchange.replaces == Some(old)
-            {
-                exchange.rival = Some(ChildRival { child: new, lowest: lowest.clone() });
-            }
+        for exchange in established.child_exchanges().filter(|exchange| exchange.replaces == Some(old)) {
+            exchange.rival = Some(ChildRival { child: new, lowest: lowest.clone() });
         }
         Ok(())
     }
@@ -330,6 +351,36 @@ impl IkeSa {
         // RFC 7296 §2.8: we can receive on the child before the peer hears of it.
         ctx.emit(Action::Send { endpoints: from, bytes });
         Ok((id, lowest(nonce_i, &nonce_r)))
+    }
+}
+
+/// The secret of the child's own key exchange, if the answer has one.
+fn agree_on_key(exchange: &ChildExchange, group: Option<Group>, parts: Parts<'_>) -> Result<Option<Secret>, Fault> {
+    let (Some(group), Some(key)) = (group, &exchange.key) else { return Ok(None) };
+    let ke = needed(parts.ke(), "KE")?;
+    if ke.group != group {
+        return Err(Fault::syntax("KE of another group"));
+    }
+    key.agree(&ke.data).map(Some).map_err(|error| Fault::Crypto(error.to_string()))
+}
+
+/// The group with which a refused child is to be tried again: the first if there was none and the peer perhaps wants one, else
+/// the one that the peer names (RFC 7296 §1.3). Neither without end.
+fn group_wanted(
+    ctx: &Context<'_>,
+    exchange: &ChildExchange,
+    error: Option<NotifyType>,
+    parts: Parts<'_>,
+) -> Option<Group> {
+    let mut groups = ike::groups(ctx.config).map(|group| group.id());
+    match error? {
+        NotifyType::NoProposalChosen if exchange.key.is_none() => groups.next(),
+        NotifyType::InvalidKePayload if exchange.attempt < MAX_ATTEMPTS => {
+            let data = &parts.notify(NotifyType::InvalidKePayload)?.data;
+            let wanted = Group::from_code(u16::from_be_bytes(data.as_slice().try_into().ok()?));
+            groups.find(|group| *group == wanted && Some(wanted) != exchange.group())
+        }
+        _ => None,
     }
 }
 

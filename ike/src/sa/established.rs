@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use super::auth::reason_of;
 use super::child::{Child, ChildState};
 use super::create_child::Judging;
-use super::exchange::{Purpose, Task, Work};
+use super::exchange::{ChildExchange, Purpose, Task, Work};
 use super::generation::{Generation, Patience};
+use super::payloads::Parts;
 use super::respond::contents_fault;
 use super::window::Arrival;
 use super::{Context, IkeSa, LINGER, State};
 use crate::action::{Action, ChildId, CloseReason, Endpoints, Lease};
 use crate::crypto::OpenError;
 use crate::fault::Fault;
-use crate::wire::{ExchangeType, Header, Identity, Message, NotifyType};
+use crate::wire::{Delete, ExchangeType, Group, Header, Identity, Message, NotifyType, Payload};
 
 /// Generations that are over but not yet forgotten. A peer can rekey as often as it likes; more than these it does not need.
 const MAX_RETIRED: usize = 4;
@@ -27,6 +28,8 @@ const HINT_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Established {
     pub(crate) tag: u64,
     pub(crate) peer: Identity,
+    /// Whether it was us who built this IKE SA, whoever has rekeyed it since.
+    pub(crate) connected: bool,
     /// A NAT is between us: ESP goes in UDP.
     pub(crate) nat: bool,
     pub(crate) current: Generation,
@@ -34,6 +37,8 @@ pub(crate) struct Established {
     pub(crate) rival: Option<Rival>,
     pub(crate) retired: Vec<Retired>,
     pub(crate) children: BTreeMap<ChildId, Child>,
+    /// The group of the key exchange that the peer wants children to have; none until it has refused one without.
+    pub(crate) child_group: Option<Group>,
     /// Filled by the owner and by timers only, never by the peer.
     pub(crate) queue: Vec<Task>,
     pub(crate) judging: Option<Judging>,
@@ -75,11 +80,13 @@ impl Established {
         Established {
             tag,
             peer,
+            connected: current.initiator,
             nat,
             current,
             rival: None,
             retired: Vec::new(),
             children: BTreeMap::new(),
+            child_group: None,
             queue: Vec::new(),
             judging: None,
             rekey_at: Some(rekey_at),
@@ -139,6 +146,14 @@ impl Established {
         self.children.iter().find(|(_, child)| child.spi_out == spi).map(|(id, _)| *id)
     }
 
+    /// Our own CREATE_CHILD_SA requests for children that are not answered.
+    pub(crate) fn child_exchanges(&mut self) -> impl Iterator<Item = &mut ChildExchange> {
+        self.generations_mut().filter_map(|generation| match &mut generation.outgoing.outstanding_mut()?.purpose {
+            Purpose::Child(exchange) => Some(exchange),
+            _ => None,
+        })
+    }
+
     /// The earliest of all timers.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let children = self.children.values().flat_map(|child| {
@@ -170,7 +185,7 @@ impl IkeSa {
     ) -> State {
         let found = established.which(header).and_then(|which| Some((which, established.generation_mut(which)?)));
         let Some((which, generation)) = found else {
-            self.hint(ctx, &mut established, header);
+            self.hint(ctx, &mut established, header, bytes);
             return self.settle(ctx, established);
         };
         // RFC 7296 §3.1: the I flag says that the sender is the original initiator of this generation.
@@ -182,27 +197,29 @@ impl IkeSa {
             Ok(message) => Ok(message),
             Err(OpenError::Contents(error)) => Err(error),
             Err(OpenError::Frame(_) | OpenError::Unauthentic(_)) => {
-                self.hint(ctx, &mut established, header);
+                self.hint(ctx, &mut established, header, bytes);
                 return self.settle(ctx, established);
             }
         };
+        let fresh = match header.flags.response {
+            true => generation.outgoing.awaits(header.message_id),
+            false => generation_arrival(ctx, generation, header.message_id, from),
+        };
+        if !fresh {
+            // RFC 7296 §2.4: only a fresh message shows that the peer lives; an old one can come from anybody who kept it.
+            return self.settle(ctx, established);
+        }
         established.heard = ctx.now;
         match (header.flags.response, message) {
             (true, Ok(message)) => self.response(ctx, established, which, message),
             (true, Err(error)) => {
-                // RFC 7296 §2.21: a broken response makes no new error, but the exchange has failed for good.
-                self.protocol_error(ctx, established, format!("a response that cannot be read: {error}"))
+                self.protocol_error(ctx, established, which, format!("a response that cannot be read: {error}"))
             }
-            (false, message) => match generation_arrival(ctx, &mut established, which, header.message_id, from) {
-                false => self.settle(ctx, established),
-                true => match message {
-                    Ok(message) => self.request(ctx, established, which, from, message),
-                    Err(error) => {
-                        let fault = contents_fault(error);
-                        self.refuse_request(ctx, established, which, from, header.exchange, &fault)
-                    }
-                },
-            },
+            (false, Ok(message)) => self.request(ctx, established, which, from, message),
+            (false, Err(error)) => {
+                let fault = contents_fault(error);
+                self.refuse_request(ctx, established, which, from, header.exchange, &fault)
+            }
         }
     }
 
@@ -213,12 +230,16 @@ impl IkeSa {
         which: Which,
         message: Message,
     ) -> State {
+        if Parts(&message.payloads).has(NotifyType::InvalidSyntax) {
+            // RFC 7296 §2.21.3: fatal on both sides: the peer has no IKE SA any more.
+            let reason = "the peer answers INVALID_SYNTAX";
+            self.audit(ctx, Some(&established.peer), reason);
+            self.tear_down(ctx, &established, CloseReason::Refused(NotifyType::InvalidSyntax));
+            return State::Gone;
+        }
         let purpose = established.generation_mut(which).and_then(|g| g.outgoing.answered(message.header.message_id));
         match purpose {
-            None => {
-                ctx.stats.out_of_window += 1;
-                self.settle(ctx, established)
-            }
+            None => self.settle(ctx, established),
             Some(Purpose::Child(exchange)) => self.child_created(ctx, established, which, exchange, &message.payloads),
             Some(Purpose::RekeyIke(exchange)) => self.ike_rekeyed(ctx, established, which, exchange, &message.payloads),
             Some(purpose) => self.informed(ctx, established, which, purpose),
@@ -270,10 +291,21 @@ impl IkeSa {
         self.linger(ctx, *established, which)
     }
 
-    fn protocol_error(&mut self, ctx: &mut Context<'_>, established: Box<Established>, reason: String) -> State {
+    /// RFC 7296 §2.21: a broken response makes no error message of its own, but the exchange has failed for good, and the IKE SA
+    /// with it; the peer hears of the end.
+    fn protocol_error(
+        &mut self,
+        ctx: &mut Context<'_>,
+        mut established: Box<Established>,
+        which: Which,
+        reason: String,
+    ) -> State {
         self.audit(ctx, Some(&established.peer), reason.clone());
         self.tear_down(ctx, &established, CloseReason::Protocol(reason));
-        State::Gone
+        if let Some(generation) = established.generation_mut(which) {
+            generation.outgoing.forget();
+        }
+        self.tell_and_end(ctx, established.current, vec![Payload::Delete(Delete::Ike)])
     }
 
     /// Keeps the answer to the last request for its repetitions.
@@ -310,7 +342,7 @@ impl IkeSa {
 
     /// RFC 7296 §2.4, §2.21.4: what nobody has vouched for changes nothing; an answer that may be INVALID_IKE_SPI is a reason to
     /// ask the peer, seldom, and for the owner perhaps one to build another IKE SA beside this one.
-    fn hint(&self, ctx: &mut Context<'_>, established: &mut Established, header: &Header) {
+    fn hint(&self, ctx: &mut Context<'_>, established: &mut Established, header: &Header, bytes: &[u8]) {
         ctx.stats.forged += 1;
         let recently = established.hinted.is_some_and(|at| ctx.now.saturating_duration_since(at) < HINT_PAUSE);
         // RFC 7296 §1.5: it copies the exchange type of what we sent.
@@ -323,6 +355,10 @@ impl IkeSa {
         if established.current.outgoing.free().is_some() {
             established.enqueue(ctx, Work::Liveness);
         }
+        let unknown = |message: Message| message.notify(NotifyType::InvalidIkeSpi).is_some();
+        if established.closing.is_none() && Message::parse(bytes).is_ok_and(unknown) {
+            ctx.emit(Action::Doubtful(self.id));
+        }
     }
 
     /// All timers of an established IKE SA.
@@ -330,9 +366,7 @@ impl IkeSa {
         if ctx.now >= established.expires {
             // RFC 7296 §2.8: what could not be rekeyed in time ends, children and all.
             self.tear_down(ctx, &established, CloseReason::Expired);
-            let payloads = [crate::wire::Payload::Delete(crate::wire::Delete::Ike)];
-            established.current.outgoing.forget();
-            return self.tell_and_end(ctx, established.current, &payloads);
+            return self.tell_and_end(ctx, established.current, vec![Payload::Delete(Delete::Ike)]);
         }
         if established.current.on_timer(ctx, self.endpoints) == Patience::Exhausted {
             // RFC 7296 §2.1: a request without an answer is the end of the IKE SA and of all its children.
@@ -402,14 +436,7 @@ impl Established {
 }
 
 /// Whether a request is new; a repeated one gets its answer again here, and one outside of the window nothing.
-fn generation_arrival(
-    ctx: &mut Context<'_>,
-    established: &mut Established,
-    which: Which,
-    message_id: u32,
-    from: Endpoints,
-) -> bool {
-    let Some(generation) = established.generation_mut(which) else { return false };
+fn generation_arrival(ctx: &mut Context<'_>, generation: &Generation, message_id: u32, from: Endpoints) -> bool {
     match generation.incoming.arrival(message_id) {
         Arrival::New => true,
         Arrival::Repeated(answer) => {

@@ -1,5 +1,6 @@
 //! What our own requests are for, and what waits to become a request.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::action::{ChildId, ChildRequest};
@@ -32,10 +33,42 @@ pub(crate) struct ChildExchange {
     /// Our inbound SPI.
     pub(crate) spi: u32,
     pub(crate) nonce: Nonce,
+    /// The child's own key exchange, if the peer wants one.
+    pub(crate) key: Option<Box<dyn KeyPair>>,
     pub(crate) replaces: Option<ChildId>,
     pub(crate) attempt: u32,
     /// RFC 7296 §2.8.1: what the peer made of the same old child meanwhile.
     pub(crate) rival: Option<ChildRival>,
+    /// SPIs that the peer has deleted meanwhile and that nobody knows: one of them may be that of this child, whose answer was
+    /// overtaken.
+    pub(crate) deleted: BTreeSet<u32>,
+    /// The owner has deleted what this replaces.
+    pub(crate) unwanted: bool,
+}
+
+impl ChildExchange {
+    pub(crate) fn new(
+        request: ChildRequest,
+        spi: u32,
+        (nonce, key): (Nonce, Option<Box<dyn KeyPair>>),
+        replaces: Option<ChildId>,
+        attempt: u32,
+    ) -> Self {
+        Self { request, spi, nonce, key, replaces, attempt, rival: None, deleted: BTreeSet::new(), unwanted: false }
+    }
+
+    /// The group of the child's own key exchange.
+    pub(crate) fn group(&self) -> Option<Group> {
+        self.key.as_ref().map(|key| key.group())
+    }
+
+    /// The peer has deleted a child of this SPI, which is none that we have.
+    pub(crate) fn unknown_deleted(&mut self, spi: u32) {
+        // A peer deletes one or two while it answers one request; more are not worth their memory.
+        if self.deleted.len() < 64 {
+            self.deleted.insert(spi);
+        }
+    }
 }
 
 /// A child that the peer made to replace the one that we are replacing.

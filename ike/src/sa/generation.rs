@@ -9,7 +9,7 @@ use crate::action::{Action, Endpoints, KeyLog};
 use crate::config::IkeSuite;
 use crate::crypto::{Channel, IkeKeys, Prf};
 use crate::fault::Fault;
-use crate::wire::{ExchangeType, Flags, Header, Notify, NotifyType, Payload};
+use crate::wire::{ExchangeType, Flags, Group, Header, Notify, NotifyType, Payload};
 
 /// Keys, SPIs and the two windows.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Generation {
     /// RFC 7296 §3.1: whether we are the original initiator, that is the side that started this generation.
     pub(crate) initiator: bool,
     pub(crate) prf: &'static dyn Prf,
+    /// The key exchange method of this generation: the peer can calculate it.
+    pub(crate) group: Group,
     pub(crate) channel: Channel,
     pub(crate) outgoing: Outgoing<Purpose>,
     pub(crate) incoming: Incoming,
@@ -37,7 +39,7 @@ impl Generation {
     /// RFC 7296 §2.2: the first request after IKE_SA_INIT has Message ID 1; §2.18: after a rekeying it has 0.
     pub(crate) fn new(
         ctx: &mut Context<'_>,
-        suite: IkeSuite,
+        (suite, group): (IkeSuite, Group),
         keys: IkeKeys,
         spis: (u64, u64),
         initiator: bool,
@@ -61,6 +63,7 @@ impl Generation {
             spis,
             initiator,
             prf,
+            group,
             channel,
             outgoing: Outgoing::starting_at(if initiator { first_message_id } else { 0 }),
             incoming: Incoming::starting_at(if initiator { 0 } else { first_message_id }),

@@ -88,7 +88,10 @@ impl IkeSa {
     fn children_deleted(&self, ctx: &mut Context<'_>, established: &mut Established, spis: &[u32]) -> Vec<u32> {
         let mut paired = Vec::new();
         for spi in spis {
-            let Some(id) = established.child_by_outbound(*spi) else { continue };
+            let Some(id) = established.child_by_outbound(*spi) else {
+                established.child_exchanges().for_each(|exchange| exchange.unknown_deleted(*spi));
+                continue;
+            };
             let crossing = established.generations().any(|generation| {
                 let outstanding = generation.outgoing.outstanding();
                 outstanding.is_some_and(|sent| matches!(sent.purpose, Purpose::DeleteChild(ours) if ours == id))

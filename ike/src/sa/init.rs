@@ -246,7 +246,7 @@ fn init_accept(
     let nonces = (state.nonce.as_bytes(), nonce_r.as_bytes());
     let keys =
         IkeKeys::initial(prf, protection, &shared, nonces, spis).map_err(|error| Fault::Crypto(error.to_string()))?;
-    let generation = Generation::new(ctx, chosen.suite, keys, spis, true, 1)?;
+    let generation = Generation::new(ctx, (chosen.suite, chosen.group), keys, spis, true, 1)?;
     Ok(Accepted {
         generation,
         nonce_r,

@@ -1,197 +1,18 @@
 //! Authenticated peers that do what our own engine never does.
 
-use std::time::Instant;
-
 use super::child;
-use super::exchange::Purpose;
+use super::pair::*;
 use super::payloads::Parts;
 use super::{IkeSa, State};
-use crate::action::{
-    Action, ChildDecision, ChildId, ChildRequest, CloseReason, Connect, Endpoints, EspSuite, IkeSaId, Input, Lifetime,
-    LocalAuth, PeerPolicy, RemoteAuth,
-};
+use crate::action::{Action, CloseReason, Input};
 use crate::config::Config;
-use crate::crypto::{RING, Randomness, Secret};
+use crate::crypto::RING;
 use crate::engine::Engine;
 use crate::negotiate::{esp, ike};
-use crate::wire::ts::EVERY_IPV6;
 use crate::wire::{
-    Delete, EncryptionId, ExchangeType, Group, Identity, KeyExchange, Message, Nonce, Notify, NotifyType, Payload,
-    PayloadType, SecurityAssociation, TrafficSelector, TrafficSelectors, Transform, WireError,
+    Delete, EncryptionId, ExchangeType, Group, KeyExchange, Notify, NotifyType, Payload, PayloadType,
+    SecurityAssociation, TrafficSelector, TrafficSelectors, Transform, WireError,
 };
-
-struct Counting(u64);
-
-impl Randomness for Counting {
-    fn fill(&mut self, octets: &mut [u8]) {
-        for octet in octets {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            *octet = self.0.to_be_bytes()[0];
-        }
-    }
-}
-
-/// A peer whose messages the test makes up, and an engine that takes them.
-struct Pair {
-    now: Instant,
-    peer: Engine,
-    us: Engine,
-    did: Vec<Action>,
-}
-
-const OURS: Endpoints = Endpoints {
-    local: std::net::SocketAddr::new(
-        std::net::IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-        500,
-    ),
-    remote: std::net::SocketAddr::new(
-        std::net::IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
-        500,
-    ),
-};
-const THEIRS: Endpoints = Endpoints { local: OURS.remote, remote: OURS.local };
-const ID: IkeSaId = IkeSaId(1);
-
-fn request() -> ChildRequest {
-    let home = "2001:db8:1::2".parse().unwrap();
-    ChildRequest {
-        local_selectors: vec![TrafficSelector::any(home..=home)],
-        remote_selectors: vec![TrafficSelector::any(EVERY_IPV6)],
-        transport: false,
-        suites: vec![EspSuite::AesGcm16_256],
-        lifetime: Lifetime { rekey: std::time::Duration::from_secs(3600), hard: std::time::Duration::from_secs(7200) },
-        tag: 1,
-    }
-}
-
-fn psk() -> Secret {
-    Secret::new(vec![7; 32])
-}
-
-impl Pair {
-    fn new() -> Self {
-        let engine = |seed| Engine::new(Config { liveness: None, ..Config::default() }, Box::new(Counting(seed)));
-        let mut pair = Pair { now: crate::test_clock(), peer: engine(1), us: engine(2), did: Vec::new() };
-        let connect = Connect {
-            endpoints: THEIRS,
-            local_id: Identity::Fqdn("peer".into()),
-            remote_id: Identity::Fqdn("us".into()),
-            local_auth: LocalAuth::Psk(psk()),
-            remote_auth: RemoteAuth::Psk(psk()),
-            address: None,
-            child: Some(request()),
-            initial_contact: false,
-            tag: 1,
-        };
-        pair.peer.handle(pair.now, Input::Connect(Box::new(connect)));
-        pair.run();
-        assert_eq!((pair.peer.established(), pair.us.established()), (1, 1));
-        pair
-    }
-
-    /// Lets both act until nothing is left to say.
-    fn run(&mut self) {
-        loop {
-            let mut quiet = true;
-            while let Some(action) = self.peer.poll() {
-                quiet = false;
-                if let Action::Send { bytes, .. } = action {
-                    self.us.handle(self.now, Input::Datagram { endpoints: OURS, bytes });
-                }
-            }
-            for bytes in self.ours() {
-                quiet = false;
-                self.peer.handle(self.now, Input::Datagram { endpoints: THEIRS, bytes });
-            }
-            if quiet {
-                return;
-            }
-        }
-    }
-
-    /// What our engine sends; its questions are answered with yes.
-    fn ours(&mut self) -> Vec<Vec<u8>> {
-        let mut sent = Vec::new();
-        while let Some(action) = self.us.poll() {
-            match &action {
-                Action::Send { bytes, .. } => sent.push(bytes.clone()),
-                Action::IdentifyPeer { ike_sa, .. } => {
-                    let (local_auth, remote_auth) = (LocalAuth::Psk(psk()), RemoteAuth::Psk(psk()));
-                    let policy = PeerPolicy { local_id: Identity::Fqdn("us".into()), local_auth, remote_auth, tag: 2 };
-                    self.us.handle(self.now, Input::PeerIdentified(*ike_sa, Ok(Box::new(policy))));
-                }
-                Action::Authorize { ike_sa, child, .. } => {
-                    let child = child.as_ref().map(yes);
-                    self.us.handle(self.now, Input::Authorized { ike_sa: *ike_sa, lease: Ok(None), child });
-                }
-                Action::JudgeChild { ike_sa, offer } => {
-                    let decision = yes(offer);
-                    self.us.handle(self.now, Input::ChildJudged(*ike_sa, decision));
-                }
-                _ => {}
-            }
-            self.did.push(action);
-        }
-        sent
-    }
-
-    /// A request of the peer with these payloads, and our answer to it.
-    fn ask(&mut self, exchange: ExchangeType, payloads: Vec<Payload>) -> Message {
-        self.peer.within(self.now, ID, |peer, ctx| {
-            let State::Established(established) = &mut peer.state else { panic!("not established") };
-            established.current.request(ctx, THEIRS, exchange, &payloads, Purpose::Liveness).unwrap();
-        });
-        let Some(Action::Send { bytes, .. }) = self.peer.poll() else { panic!("nothing was sent") };
-        self.us.handle(self.now, Input::Datagram { endpoints: OURS, bytes });
-        let sent = self.ours();
-        let mut opened = None;
-        self.peer.within(self.now, ID, |peer, _| {
-            let State::Established(established) = &mut peer.state else { panic!("not established") };
-            let answer = sent.first().expect("an answer");
-            opened = Some(established.current.channel.opener.open(answer).unwrap());
-            established.current.outgoing.forget();
-        });
-        opened.unwrap()
-    }
-
-    fn child(&self) -> (ChildId, u32, u32) {
-        let install = self.did.iter().rev().find_map(|action| match action {
-            Action::InstallChild(child) => Some((child.id, child.inbound.spi, child.outbound.spi)),
-            _ => None,
-        });
-        install.unwrap()
-    }
-
-    fn closed(&self) -> Option<&CloseReason> {
-        self.did.iter().find_map(|action| match action {
-            Action::Closed { reason, .. } => Some(reason),
-            _ => None,
-        })
-    }
-}
-
-fn yes(offer: &crate::action::ChildOffer) -> ChildDecision {
-    ChildDecision::Accept(ChildRequest {
-        local_selectors: offer.local_selectors.clone(),
-        remote_selectors: offer.remote_selectors.clone(),
-        transport: offer.transport,
-        ..request()
-    })
-}
-
-fn nonce() -> Payload {
-    Payload::Nonce(Nonce::new(vec![9; 32]).unwrap())
-}
-
-fn child_payloads(spi: u32) -> Vec<Payload> {
-    let offer = child::offer(&request(), spi);
-    vec![offer.sa, nonce(), offer.ts_i, offer.ts_r]
-}
-
-fn only_notify(message: &Message) -> &Notify {
-    let [Payload::Notify(notify)] = &message.payloads[..] else { panic!("{message:?}") };
-    notify
-}
 
 /// RFC 7296 §2.5.
 #[test]
@@ -368,7 +189,13 @@ fn unknown_notifies_vendor_ids_and_settings_are_passed_over() {
             Payload::Notify(Notify::new(NotifyType::Other(40000))),
             Payload::Notify(Notify::esp(NotifyType::InvalidSpi, 7)),
             Payload::VendorId(crate::wire::VendorId(b"somebody".to_vec())),
+            Payload::Notify(Notify::with_data(NotifyType::SetWindowSize, vec![0, 0, 0, 5])),
             Payload::Cp(crate::wire::Configuration { kind: crate::wire::CfgType::Set, attributes: Vec::new() }),
+            // RFC 7296 §2.20: which version? None that we tell.
+            Payload::Cp(crate::wire::Configuration {
+                kind: crate::wire::CfgType::Request,
+                attributes: vec![crate::wire::CfgAttribute::Other { kind: 7, data: Vec::new() }],
+            }),
         ],
     );
     assert!(answer.payloads.is_empty());

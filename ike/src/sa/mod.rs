@@ -16,7 +16,15 @@ pub(crate) mod tasks;
 pub(crate) mod window;
 
 #[cfg(test)]
+mod child_group;
+#[cfg(test)]
+mod flaws;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod misbehaviour;
+#[cfg(test)]
+mod pair;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -117,6 +125,8 @@ pub(crate) enum State {
 pub(crate) struct Ended {
     pub(crate) generation: Generation,
     pub(crate) until: Instant,
+    /// What the peer is told when it has answered what is outstanding.
+    pub(crate) last_word: Option<Vec<Payload>>,
 }
 
 /// An answer of the owner.
@@ -145,6 +155,17 @@ impl IkeSa {
 
     pub(crate) fn closed(&self, ctx: &mut Context<'_>, tag: u64, reason: CloseReason) {
         ctx.emit(Action::Closed { ike_sa: self.id, tag, reason });
+    }
+
+    /// The owner's mark, as long as we are building it.
+    pub(crate) fn attempt(&self) -> Option<u64> {
+        match &self.state {
+            State::InitSent(state) => Some(state.connect.tag),
+            State::Signing(state) => Some(state.auth.connect.tag),
+            State::AuthSent(state) => Some(state.auth.connect.tag),
+            State::Checking(state) => Some(state.auth.connect.tag),
+            State::HalfOpen(_) | State::Answering(_) | State::Established(_) | State::Ended(_) | State::Gone => None,
+        }
     }
 
     /// A message that names one of our SPIs.
@@ -278,8 +299,17 @@ impl IkeSa {
     }
 
     /// RFC 7296 §2.4: the peer has no other IKE SA with us; older ones of the same identity are closed.
-    pub(crate) fn close_others(&self, ctx: &mut Context<'_>, identity: &Identity) {
+    pub(crate) fn close_others(
+        &self,
+        ctx: &mut Context<'_>,
+        identity: &Identity,
+        meant: impl Fn(&established::Established) -> bool,
+    ) {
         for older in ctx.registry.others_of(identity, self.id) {
+            let spared = |ike_sa: &IkeSa| matches!(&ike_sa.state, State::Established(other) if !meant(other));
+            if ctx.others.get(&older).is_some_and(spared) {
+                continue;
+            }
             if let Some(ike_sa) = ctx.others.remove(&older) {
                 ike_sa.replaced(ctx);
                 ctx.registry.forget(older);
@@ -294,7 +324,7 @@ impl IkeSa {
             Some(_) => Duration::from_secs(600),
             None => LINGER,
         };
-        State::Ended(Box::new(Ended { generation, until: ctx.now + longest }))
+        State::Ended(Box::new(Ended { generation, until: ctx.now + longest, last_word: None }))
     }
 
     fn ended_message(
@@ -312,6 +342,9 @@ impl IkeSa {
         if header.flags.response {
             if state.generation.outgoing.answered(header.message_id).is_some() {
                 state.until = ctx.now + LINGER;
+                if let Some(payloads) = state.last_word.take() {
+                    return self.tell_and_end(ctx, state.generation, payloads);
+                }
             }
             return State::Ended(state);
         }
@@ -338,8 +371,8 @@ impl IkeSa {
         self.audit(ctx, Some(&auth.connect.remote_id), reason);
         self.closed(ctx, auth.connect.tag, CloseReason::Authentication(format!("responder: {reason}")));
         auth.generation.outgoing.forget();
-        let payloads = [Payload::Notify(Notify::new(NotifyType::AuthenticationFailed))];
-        self.tell_and_end(ctx, auth.generation, &payloads)
+        let payloads = vec![Payload::Notify(Notify::new(NotifyType::AuthenticationFailed))];
+        self.tell_and_end(ctx, auth.generation, payloads)
     }
 
     fn abandon_half_built(&self, ctx: &mut Context<'_>, mut auth: auth::Auth) -> State {
@@ -347,22 +380,29 @@ impl IkeSa {
         match auth.generation.outgoing.forget() {
             // Unanswered, the peer may never have seen it: what it has is half-open and dies by itself.
             Some(_) => State::Gone,
-            None => self.tell_and_end(ctx, auth.generation, &[Payload::Delete(crate::wire::Delete::Ike)]),
+            None => self.tell_and_end(ctx, auth.generation, vec![Payload::Delete(crate::wire::Delete::Ike)]),
         }
     }
 
-    /// One last INFORMATIONAL request.
+    /// One last INFORMATIONAL request. RFC 7296 §2.3: not before what is outstanding is answered.
     pub(crate) fn tell_and_end(
         &self,
         ctx: &mut Context<'_>,
         mut generation: Generation,
-        payloads: &[Payload],
+        payloads: Vec<Payload>,
     ) -> State {
+        if generation.outgoing.outstanding().is_some() {
+            let mut state = self.ended(ctx, generation);
+            if let State::Ended(ended) = &mut state {
+                ended.last_word = Some(payloads);
+            }
+            return state;
+        }
         let sent = generation.request(
             ctx,
             self.endpoints,
             ExchangeType::Informational,
-            payloads,
+            &payloads,
             exchange::Purpose::DeleteIke,
         );
         match sent {

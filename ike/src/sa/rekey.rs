@@ -2,7 +2,7 @@
 
 use super::auth::reason_of;
 use super::established::{Established, Rival, Which};
-use super::exchange::{IkeExchange, Purpose, Work, lowest};
+use super::exchange::{IkeExchange, Purpose, Task, Work, lowest};
 use super::generation::{Generation, algorithms};
 use super::init::key_pair;
 use super::payloads::{Parts, needed};
@@ -68,13 +68,19 @@ impl IkeSa {
             return self.settle(ctx, established);
         }
         self.audit(ctx, Some(&established.peer), format!("the IKE SA is not rekeyed: {}", reason_of(fault)));
+        // RFC 7296 §3.3.6: an answer that is none of what was offered ends it: the peer is on another generation than we are.
+        if parts.sa().is_some() {
+            let reason = format!("the answer to a rekeying of the IKE SA: {}", reason_of(fault));
+            return self.close_established(ctx, established, CloseReason::Protocol(reason));
+        }
         let asked = parts.notify(NotifyType::InvalidKePayload).and_then(|notify| {
             let group = Group::from_code(u16::from_be_bytes(notify.data.as_slice().try_into().ok()?));
             let known = ike::groups(ctx.config).any(|offered| offered.id() == group);
             (known && group != exchange.key.group()).then_some(group)
         });
         if asked.is_some() && exchange.attempt == 0 {
-            established.enqueue(ctx, Work::RekeyIke(asked));
+            // At once, but only once: two groups asked for in turn are no reason to ask for ever.
+            established.queue.push(Task { work: Work::RekeyIke(asked), not_before: ctx.now, attempt: 1 });
             return self.settle(ctx, established);
         }
         match self.try_again(ctx, &mut established, Work::RekeyIke(asked), exchange.attempt) {
@@ -126,7 +132,8 @@ impl IkeSa {
             Payload::Nonce(nonce_r.clone()),
             Payload::Ke(KeyExchange { group: chosen.group, data: key.public_value().to_vec() }),
         ];
-        let next = rekeyed(ctx, &established.current, chosen.suite, &shared, (nonce_i, &nonce_r), spis, false)
+        let algorithms = (chosen.suite, chosen.group);
+        let next = rekeyed(ctx, &established.current, algorithms, &shared, (nonce_i, &nonce_r), spis, false)
             .and_then(|next| {
                 established.current.answer(ctx, from, ExchangeType::CreateChildSa, &payloads)?;
                 Ok(next)
@@ -212,7 +219,7 @@ fn next_generation(
     }
     let shared = exchange.key.agree(&ke.data).map_err(|error| Fault::Crypto(error.to_string()))?;
     let spis = (exchange.spi, peer_spi);
-    let next = rekeyed(ctx, current, chosen.suite, &shared, (&exchange.nonce, nonce), spis, true)?;
+    let next = rekeyed(ctx, current, (chosen.suite, chosen.group), &shared, (&exchange.nonce, nonce), spis, true)?;
     Ok((next, nonce.clone()))
 }
 
@@ -220,7 +227,7 @@ fn next_generation(
 fn rekeyed(
     ctx: &mut Context<'_>,
     current: &Generation,
-    suite: crate::config::IkeSuite,
+    (suite, group): (crate::config::IkeSuite, Group),
     shared: &Secret,
     nonces: (&Nonce, &Nonce),
     spis: (u64, u64),
@@ -231,5 +238,5 @@ fn rekeyed(
     let nonces = (nonces.0.as_bytes(), nonces.1.as_bytes());
     let keys = IkeKeys::rekeyed(old, prf, protection, shared, nonces, spis)
         .map_err(|error| Fault::Crypto(error.to_string()))?;
-    Generation::new(ctx, suite, keys, spis, initiator, 0)
+    Generation::new(ctx, (suite, group), keys, spis, initiator, 0)
 }

@@ -154,7 +154,7 @@ fn half_open_sa(
     let spis = (header.initiator_spi, ctx.registry.new_ike_spi(id, ctx.random));
     let built = IkeKeys::initial(prf, protection, &shared, (nonce_i.as_bytes(), nonce_r.as_bytes()), spis)
         .map_err(|error| Fault::Crypto(error.to_string()))
-        .and_then(|keys| Generation::new(ctx, chosen.suite, keys, spis, false, 1))
+        .and_then(|keys| Generation::new(ctx, (chosen.suite, chosen.group), keys, spis, false, 1))
         .and_then(|generation| {
             // RFC 7296 appendix C: SA, KE, Nr, NAT_DETECTION, CERTREQ, other notifies.
             let mut payloads = vec![

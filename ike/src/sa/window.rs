@@ -83,32 +83,33 @@ pub(crate) struct Outstanding<P> {
 /// Our requests (RFC 7296 §2.2: a counter of our own).
 #[derive(Debug)]
 pub(crate) struct Outgoing<P> {
-    next: u32,
+    /// One more than 32 bits hold: no Message ID is left, and none is used twice.
+    next: u64,
     outstanding: Option<Outstanding<P>>,
 }
 
 impl<P> Outgoing<P> {
     /// The next request gets this Message ID.
     pub(crate) fn starting_at(next: u32) -> Self {
-        Outgoing { next, outstanding: None }
+        Outgoing { next: next.into(), outstanding: None }
     }
 
     /// The Message ID for a new request, or none while another one is unanswered (RFC 7296 §2.3).
     pub(crate) fn free(&self) -> Option<u32> {
         match self.outstanding {
-            None => Some(self.next),
+            None => u32::try_from(self.next).ok(),
             Some(_) => None,
         }
     }
 
     /// RFC 7296 §2.2: an IKE SA ends or is rekeyed before its Message IDs wrap.
     pub(crate) fn worn_out(&self) -> bool {
-        self.next >= u32::MAX - 0x1_0000
+        self.next >= u64::from(u32::MAX - 0x1_0000)
     }
 
     /// A request was built with the Message ID of [`Self::free`].
     pub(crate) fn begin(&mut self, message_id: u32, wire: Retransmission, purpose: P) {
-        self.next = message_id.saturating_add(1);
+        self.next = u64::from(message_id) + 1;
         self.outstanding = Some(Outstanding { message_id, wire, purpose });
     }
 
@@ -118,6 +119,11 @@ impl<P> Outgoing<P> {
 
     pub(crate) fn outstanding_mut(&mut self) -> Option<&mut Outstanding<P>> {
         self.outstanding.as_mut()
+    }
+
+    /// Whether a response to this Message ID is awaited.
+    pub(crate) fn awaits(&self, message_id: u32) -> bool {
+        self.outstanding.as_ref().is_some_and(|outstanding| outstanding.message_id == message_id)
     }
 
     /// Takes the request that this response answers; a response to anything else finds nothing.
@@ -146,7 +152,8 @@ pub(crate) enum Arrival<'a> {
 /// The peer's requests, and the answer to the last one.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    expected: u32,
+    /// RFC 7296 §2.2: Message IDs do not wrap; after the last one nothing is expected.
+    expected: u64,
     answer: Option<Vec<u8>>,
     working: bool,
 }
@@ -154,7 +161,7 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// The peer's next request has this Message ID.
     pub(crate) fn starting_at(expected: u32) -> Self {
-        Incoming { expected, answer: None, working: false }
+        Incoming { expected: expected.into(), answer: None, working: false }
     }
 
     /// RFC 7296 §2.1: a repeated request has no effect but the same answer; §2.3: what is outside of the window gets none.
@@ -162,11 +169,11 @@ impl Incoming {
         if self.working {
             return Arrival::Dropped;
         }
-        if message_id == self.expected {
+        if u64::from(message_id) == self.expected {
             return Arrival::New;
         }
         match &self.answer {
-            Some(answer) if message_id.checked_add(1) == Some(self.expected) => Arrival::Repeated(answer),
+            Some(answer) if u64::from(message_id) + 1 == self.expected => Arrival::Repeated(answer),
             _ => Arrival::Dropped,
         }
     }
@@ -179,13 +186,14 @@ impl Incoming {
     /// The expected request was answered with these octets.
     pub(crate) fn answered(&mut self, answer: Vec<u8>) {
         self.working = false;
-        self.expected = self.expected.saturating_add(1);
+        self.expected += 1;
         self.answer = Some(answer);
     }
 
     /// The Message ID of the request that is due or suspended.
     pub(crate) fn expected(&self) -> u32 {
-        self.expected
+        // A request is due, so its Message ID is one.
+        u32::try_from(self.expected).unwrap_or(u32::MAX)
     }
 }
 
@@ -226,6 +234,29 @@ mod tests {
         incoming.answered(vec![8]);
         assert_eq!(incoming.arrival(0), Arrival::Dropped);
         assert_eq!(incoming.arrival(3), Arrival::Dropped);
+    }
+
+    /// RFC 7296 §2.2: a Message ID is used once; long before there is none left the IKE SA is rekeyed.
+    #[test]
+    fn message_ids_come_to_an_end_and_do_not_wrap() {
+        let mut outgoing = Outgoing::starting_at(u32::MAX - 0x1_0001);
+        assert!(!outgoing.worn_out());
+        for left in [0x1_0001, 0x1_0000] {
+            let id = outgoing.free().unwrap();
+            assert_eq!(id, u32::MAX - left);
+            outgoing.begin(id, Retransmission::new(crate::test_clock(), &Config::default(), Vec::new()), ());
+            outgoing.answered(id);
+        }
+        assert!(outgoing.worn_out());
+        let mut outgoing = Outgoing::starting_at(u32::MAX);
+        outgoing.begin(u32::MAX, Retransmission::new(crate::test_clock(), &Config::default(), Vec::new()), ());
+        outgoing.answered(u32::MAX);
+        assert_eq!(outgoing.free(), None);
+        let mut incoming = Incoming::starting_at(u32::MAX);
+        assert_eq!(incoming.arrival(u32::MAX), Arrival::New);
+        incoming.answered(vec![1]);
+        assert_eq!(incoming.arrival(u32::MAX), Arrival::Repeated(&[1]));
+        assert_eq!(incoming.arrival(0), Arrival::Dropped);
     }
 
     #[test]

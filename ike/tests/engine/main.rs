@@ -9,8 +9,12 @@ mod established;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod movement;
 #[cfg(test)]
 mod stranger;
+#[cfg(test)]
+mod tracker;
 #[cfg(test)]
 mod world;

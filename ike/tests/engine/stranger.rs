@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use ike::action::Connect;
 use ike::wire::{ExchangeType, Flags, Header, Message, Notify, NotifyType, Payload, Version};
-use ike::{CloseReason, Config, Input};
+use ike::{Action, CloseReason, Config, Input};
 use proptest::prelude::*;
 
 use crate::world::*;
@@ -127,6 +128,45 @@ fn a_forged_notify_leads_to_one_liveness_check_and_changes_nothing() {
     from_stranger(&mut world, MN, forged);
     world.run();
     assert_eq!(world.hosts[MN].alive(), 2);
+    world.assert_agreed();
+}
+
+/// RFC 7296 §2.4: a peer that has lost its memory is told by INVALID_IKE_SPI, which proves nothing; a new IKE SA that is proved
+/// takes the place of the old one, on both sides, without waiting for the last retransmission.
+#[test]
+fn a_peer_that_has_forgotten_everything_is_found_out_and_replaced_by_its_new_self() {
+    let mut world = World::attached();
+    world.hosts[HA].reboot(quiet(), 99);
+    let old = world.ike_sa(MN);
+    world.input(MN, Input::CheckLiveness(old));
+    world.run();
+    assert_eq!(world.hosts[MN].doubtful(), 1);
+    // Each repetition is answered so as well: once in a while is enough.
+    world.advance(Duration::from_secs(4));
+    assert_eq!((world.hosts[MN].doubtful(), world.hosts[MN].closed()), (1, Vec::new()));
+    world.input(MN, Input::Connect(Box::new(Connect { initial_contact: true, tag: 7, ..connect() })));
+    world.run();
+    assert_eq!(world.hosts[MN].closed(), [CloseReason::Replaced]);
+    assert_eq!((world.hosts[MN].engine.established(), world.hosts[HA].engine.established()), (1, 1));
+    assert_eq!(world.hosts[MN].living().len(), 1);
+    world.assert_agreed();
+}
+
+/// RFC 7296 §2.4: the owner that gives up what a peer without any IKE SA had (its bindings, its address) must not see it without
+/// one in between.
+#[test]
+fn a_peer_that_begins_anew_is_never_without_an_ike_sa() {
+    let mut world = World::attached();
+    world.hosts[MN].reboot(quiet(), 99);
+    world.input(MN, Input::Connect(Box::new(Connect { initial_contact: true, ..connect() })));
+    world.run();
+    let log = &world.hosts[HA].log;
+    let at = |wanted: fn(&Action) -> bool| {
+        log.iter().rposition(|event| matches!(event, Event::Did(action) if wanted(action))).unwrap()
+    };
+    let established = at(|action| matches!(action, Action::Established { .. }));
+    let closed = at(|action| matches!(action, Action::Closed { reason: CloseReason::Replaced, .. }));
+    assert!(established < closed);
     world.assert_agreed();
 }
 

@@ -313,6 +313,18 @@ impl Host {
         self.did(|action| matches!(action, Action::Alive(_)).then_some(())).len()
     }
 
+    /// How often the peer was said to know the IKE SA no more.
+    pub(crate) fn doubtful(&self) -> usize {
+        self.did(|action| matches!(action, Action::Doubtful(_)).then_some(())).len()
+    }
+
+    /// Starts anew, without any memory.
+    pub(crate) fn reboot(&mut self, config: Config, seed: u64) {
+        self.engine = Engine::new(config, Box::new(Seeded(seed)));
+        self.log.clear();
+        self.children.clear();
+    }
+
     pub(crate) fn rekeyed(&self) -> usize {
         self.did(|action| matches!(action, Action::IkeRekeyed(_)).then_some(())).len()
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::config::{Config, HomePrefix};
 use super::home_agent::HomeAgent;
-use super::limit::Limit;
 use crate::action::HomeAgentAction;
 use crate::entropy::Entropy;
+use crate::limit::Limit;
 use crate::wire::{Icmp6Message, NeighbourOption, PrefixInformation, RouterAdvertisement, RouterFlags};
 
 /// ff02::1.

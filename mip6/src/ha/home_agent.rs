@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::advertise::Advertiser;
 use super::binding_cache::{Binding, BindingCache, Entry};
 use super::config::Config;
 use super::judge::{Received, Verdict, judge};
-use super::limit::Limit;
 use super::prefix_discovery::Answered;
 use super::stats::Stats;
 use crate::action::{Authority, HomeAgentAction, HomeAgentInput};
 use crate::address::{CareOfAddress, HomeAddress};
+use crate::binding_errors::BindingErrors;
 use crate::entropy::Entropy;
-use crate::wire::{BindingError, BindingErrorStatus, MobilityMessage, is_unicast_routable};
+use crate::wire::MobilityMessage;
 
 /// A home agent (RFC 6275 §10).
 ///
@@ -29,8 +29,7 @@ pub struct HomeAgent {
     pub(super) entropy: Entropy,
     pub(super) actions: VecDeque<HomeAgentAction>,
     pub(super) stats: Stats,
-    /// RFC 6275 §9.3.3: Binding Errors are limited as ICMPv6 errors are.
-    errors: Limit,
+    errors: BindingErrors,
     stopped: bool,
 }
 
@@ -45,7 +44,7 @@ impl HomeAgent {
             entropy: Entropy::new(entropy),
             actions: VecDeque::new(),
             stats: Stats::default(),
-            errors: Limit::new(Duration::from_millis(100), 10),
+            errors: BindingErrors::new(),
             stopped: false,
         }
     }
@@ -157,18 +156,13 @@ impl HomeAgent {
     /// RFC 6275 §9.2: an unknown type is answered by a Binding Error.
     fn unknown_type(&mut self, now: Instant, source: Ipv6Addr, care_of: Option<CareOfAddress>, kind: u8) {
         self.drop_message(format!("mobility header type {kind} from {source} is unknown"));
-        // RFC 6275 §9.3.3: to the address in the IPv6 header, if it is unicast; the home address only if an option told
-        // it; rate limited.
-        let destination = care_of.map_or(source, |care_of| care_of.0);
-        let is_unicast = is_unicast_routable(destination) || destination.is_unicast_link_local();
-        if is_unicast && self.errors.allows(now) {
+        // RFC 6275 §9.3.3: to the address in the IPv6 header; the home address only if an option told it.
+        let (destination, home_address) = match care_of {
+            Some(care_of) => (care_of.0, Some(HomeAddress(source))),
+            None => (source, None),
+        };
+        if let Some(message) = self.errors.unknown_type(now, destination, home_address) {
             self.stats.binding_errors += 1;
-            let message = MobilityMessage::BindingError(BindingError {
-                status: BindingErrorStatus::UnrecognizedType,
-                home_address: HomeAddress(if care_of.is_some() { source } else { Ipv6Addr::UNSPECIFIED }),
-                options: Vec::new(),
-            })
-            .write();
             self.actions.push_back(HomeAgentAction::SendBindingError { destination, message });
         }
     }

@@ -8,7 +8,6 @@ mod binding_cache;
 mod config;
 mod home_agent;
 mod judge;
-mod limit;
 mod prefix_discovery;
 mod registration;
 mod stats;

@@ -94,12 +94,13 @@ impl HomeAgent {
                 BindingStatus::DuplicateAddressDetectionFailed,
                 "another node on the home link has the address",
             )),
-            other => {
-                if let Some(entry) = other {
-                    self.cache.put(home_address, entry);
-                }
+            Some(entry @ (Entry::Moving { .. } | Entry::Bound(_))) => {
+                self.cache.put(home_address, entry);
                 self.audit(format!("another node on the home link claims {address}"));
             }
+            // Neighbours advertise their addresses as they like, a mobile node at home among them.
+            Some(entry @ Entry::Deleted { .. }) => self.cache.put(home_address, entry),
+            None => (),
         }
     }
 

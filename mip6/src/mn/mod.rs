@@ -33,6 +33,7 @@ use self::registration::{Circumstances, Peer, Registration};
 use self::time::Until;
 use self::update::{Timing, Wish};
 use crate::action::{CareOf, Interface, Location, MobileNodeAction, MobileNodeInput, Router, Via};
+use crate::binding_errors::BindingErrors;
 use crate::entropy::Entropy;
 use crate::wire::{BindingErrorStatus, Icmp6Message, MobilityMessage};
 
@@ -48,6 +49,7 @@ pub struct MobileNode {
     care_of: CareOfAddresses,
     registration: Registration,
     discovery: Discovery,
+    errors: BindingErrors,
     actions: VecDeque<MobileNodeAction>,
     /// When an input was handled last.
     now: Option<Instant>,
@@ -90,6 +92,7 @@ impl MobileNode {
             care_of: CareOfAddresses::new(&seed),
             registration: Registration::new(timing, config.binding_may_exist, sequence),
             discovery: Discovery::new(stream),
+            errors: BindingErrors::new(),
             actions: VecDeque::new(),
             now: None,
         }
@@ -375,6 +378,11 @@ impl MobileNode {
     }
 
     fn mobility_message(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) {
+        let parsed = MobilityMessage::parse(message);
+        // RFC 6275 §9.2, §11.2: whoever sends an unknown type is told, with or without a binding.
+        if let Ok(MobilityMessage::Other(other)) = &parsed {
+            return self.unknown_type(now, source, destination, other.kind);
+        }
         // RFC 6275 §11.3.6, §11.7.3, §11.7.4: only from a node to which we sent an update, that is, from the home agent.
         let Some(peer) = self.registration.peer() else {
             return self.audit(format!("a mobility message from {source} without security associations was dropped"));
@@ -382,7 +390,7 @@ impl MobileNode {
         if source != peer.home_agent.0 || destination != peer.home_address.0 {
             return self.audit(format!("a mobility message from {source} to {destination} is not for us"));
         }
-        match MobilityMessage::parse(message) {
+        match parsed {
             Ok(MobilityMessage::BindingAcknowledgement(acknowledgement)) => {
                 let registered = self.registration.acknowledged(now, &acknowledgement, &mut self.actions);
                 if let Some(registered) = registered {
@@ -400,6 +408,20 @@ impl MobileNode {
             },
             Ok(other) => self.audit(format!("mobility message of type {} is not for a mobile node", other.kind())),
             Err(malformed) => self.audit(format!("a mobility message from {source} was dropped: {malformed}")),
+        }
+    }
+
+    fn unknown_type(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, kind: u8) {
+        self.audit(format!("a mobility message of the unknown type {kind} from {source} was dropped"));
+        // RFC 6275 §6.1: nothing but a binding update goes out with a Home Address option, so not from the home address
+        // unless we are there.
+        let from = match self.location {
+            Location::Away(care_of) => care_of.address.0,
+            Location::Home { .. } => destination,
+            Location::Nowhere => return,
+        };
+        if let Some(message) = self.errors.unknown_type(now, source, None) {
+            self.actions.push_back(MobileNodeAction::SendBindingError { source: from, destination: source, message });
         }
     }
 

@@ -112,7 +112,7 @@ fn another_node_with_the_link_local_address_makes_it_134_only_with_l() {
     let actions = lab.hand(Input::Duplicate { address: address("fe80::100") });
     assert_eq!(refused(&actions), BindingStatus::DuplicateAddressDetectionFailed);
     lab.update(Update::away(2, care_of(1)));
-    assert!(dropped(&lab.hand(Input::Duplicate { address: address("fe80::100") })));
+    assert_eq!(lab.hand(Input::Duplicate { address: address("fe80::100") }), []);
     assert!(matches!(lab.pass(1000)[..], [Action::Bind { .. }]));
 }
 
@@ -121,6 +121,16 @@ fn a_claim_on_a_bound_address_is_only_noted() {
     let mut lab = Lab::bound();
     assert!(dropped(&lab.hand(Input::Duplicate { address: home().0 })));
     assert_eq!(lab.agent.bindings().count(), 1);
+}
+
+#[test]
+fn a_neighbour_is_no_rival_of_a_home_address_that_is_not_bound() {
+    let mut lab = Lab::new(config());
+    let claim = || Input::Duplicate { address: home().0 };
+    assert_eq!(lab.hand(claim()), [], "a mobile node at home, or a host that is none");
+    lab.register(Update::away(1, care_of(1)));
+    lab.update(Update { lifetime: 0, ..Update::away(2, care_of(1)) });
+    assert_eq!(lab.hand(claim()), [], "it announces itself on its return");
 }
 
 #[test]

@@ -410,6 +410,19 @@ fn a_home_agent_that_has_lost_the_binding_gets_an_update() {
 }
 
 #[test]
+fn after_a_gap_a_registration_is_a_first_one_again() {
+    let mut host = Host::bound();
+    host.handle(MobileNodeInput::Unsecured);
+    host.pass(secs(421));
+    assert!(host.node.binding().is_none());
+    host.take();
+    host.secure();
+    host.pass(ms(1500));
+    let times: Vec<_> = host.updates().iter().map(|(at, ..)| at.as_millis()).collect();
+    assert_eq!(times, [421_000, 422_500]);
+}
+
+#[test]
 fn a_binding_refresh_request_gets_an_update() {
     let mut host = Host::bound();
     host.mobility(MobilityMessage::BindingRefreshRequest(BindingRefreshRequest::default()));

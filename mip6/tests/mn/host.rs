@@ -276,7 +276,8 @@ pub(crate) fn names(actions: &[MobileNodeAction]) -> Vec<&'static str> {
         MobileNodeAction::Refused { .. } => Some("refused"),
         MobileNodeAction::AnnounceHome { .. } => Some("announce"),
         MobileNodeAction::Stopped => Some("stopped"),
-        MobileNodeAction::SendPrefixSolicitation { .. }
+        MobileNodeAction::SendBindingError { .. }
+        | MobileNodeAction::SendPrefixSolicitation { .. }
         | MobileNodeAction::HomePrefix { .. }
         | MobileNodeAction::Audit(_) => None,
     };

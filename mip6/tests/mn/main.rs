@@ -11,6 +11,8 @@ mod host;
 #[cfg(test)]
 mod movement;
 #[cfg(test)]
+mod oddities;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod routers;

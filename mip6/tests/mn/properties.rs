@@ -126,6 +126,7 @@ impl Watch {
             | MobileNodeAction::Refused { .. }
             | MobileNodeAction::AnnounceHome { .. }
             | MobileNodeAction::HomePrefix { .. }
+            | MobileNodeAction::SendBindingError { .. }
             | MobileNodeAction::Audit(_) => (),
         }
     }

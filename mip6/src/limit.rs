@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A token bucket, as RFC 4443 §2.4 (f) recommends it.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     interval: Duration,
     burst: u32,
     tokens: u32,
@@ -13,12 +13,12 @@ pub(super) struct Limit {
 
 impl Limit {
     /// `burst` at once, then one each `interval`, which is not zero.
-    pub(super) fn new(interval: Duration, burst: u32) -> Self {
+    pub(crate) fn new(interval: Duration, burst: u32) -> Self {
         Self { interval, burst, tokens: burst, filled: None }
     }
 
     /// Whether one more may be sent; if so, it counts as sent.
-    pub(super) fn allows(&mut self, now: Instant) -> bool {
+    pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let filled = *self.filled.get_or_insert(now);
         let whole = now.saturating_duration_since(filled).as_nanos() / self.interval.as_nanos().max(1);
         let whole = u32::try_from(whole).unwrap_or(u32::MAX);
