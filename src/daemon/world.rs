@@ -18,7 +18,7 @@ use super::shell::{Icmp6, Shell};
 use crate::kernel::event::Link;
 use crate::kernel::op::Op;
 use crate::kernel::{Done, Failure, Kernel, Linux};
-use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS, Icmp6Socket};
+use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS, Icmp6Socket, solicited_node};
 use crate::net::ike::IkeSocket;
 use crate::net::mobility::MobilitySocket;
 use conf::model::{Model, Role};
@@ -31,6 +31,8 @@ pub(super) struct World {
     icmp6: Arc<Icmp6Socket>,
     /// What is known of the interfaces, by index.
     links: BTreeMap<u32, Link>,
+    /// The group that was joined last for a probe, by interface.
+    probed: BTreeMap<u32, Ipv6Addr>,
     credentials: Arc<Credentials>,
     key_log: Option<KeyLog>,
     _lock: Lock,
@@ -68,6 +70,7 @@ impl World {
             mobility: Arc::new(MobilitySocket::open().map_err(|error| error.to_string())?),
             icmp6: Arc::new(Icmp6Socket::open(types).map_err(|error| error.to_string())?),
             links: links.into_iter().map(|link| (link.index, link)).collect(),
+            probed: BTreeMap::new(),
             credentials,
             key_log,
             _lock: lock,
@@ -153,6 +156,13 @@ impl Shell for World {
     }
 
     fn probe_duplicate(&mut self, interface: Interface, address: Ipv6Addr) {
+        // RFC 4862 §5.4.2: who probes hears what is sent to the address. The kernel joins by itself, but somewhat later; the next
+        // probe on the interface needs ours no more.
+        let group = solicited_node(address);
+        if let Some(old) = self.probed.insert(interface.0, group).filter(|old| *old != group) {
+            sent(self.icmp6.leave(interface.0, old));
+        }
+        sent(self.icmp6.join(interface.0, group));
         sent(self.icmp6.raw_neighbour_solicitation(interface.0, address));
     }
 

@@ -28,10 +28,12 @@ const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RT_TABLE_MAIN: u8 = 254;
+const RT_TABLE_LOCAL: u8 = 255;
 /// Routes carry it as their protocol, so that `ip route` tells whose they are.
 const RTPROT_HOMEWARD: u8 = 77;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
@@ -67,8 +69,8 @@ pub(super) fn delete_route(netlink: &mut Netlink, route: &Route) -> Result<(), R
 
 fn route_body(route: &Route) -> Vec<u8> {
     let (destination, len) = route.destination;
-    let mut body =
-        vec![AF_INET6, len, 0, 0, RT_TABLE_MAIN, RTPROT_HOMEWARD, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0, 0, 0, 0];
+    let (table, kind) = if route.local { (RT_TABLE_LOCAL, RTN_LOCAL) } else { (RT_TABLE_MAIN, RTN_UNICAST) };
+    let mut body = vec![AF_INET6, len, 0, 0, table, RTPROT_HOMEWARD, RT_SCOPE_UNIVERSE, kind, 0, 0, 0, 0];
     if len > 0 {
         attribute(&mut body, RTA_DST, &destination.octets());
     }

@@ -218,7 +218,8 @@ mod tests {
             let ends = |at: IpAddr, outbound: bool| {
                 if outbound == (side == Side::MobileNode) { (at, agent) } else { (agent, at) }
             };
-            let expected: Vec<_> = [(4096, true), (4096, false), (4097, true), (4097, false)]
+            // The payload pair, which the guiding policy names, comes first.
+            let expected: Vec<_> = [(4097, true), (4097, false), (4096, true), (4096, false)]
                 .map(|(reqid, outbound)| Move { from: ends(old, outbound), to: ends(new, outbound), reqid })
                 .into();
             assert_eq!(moves, expected, "the signalling SAs stay (RFC 4877 §4.2)");
@@ -272,7 +273,7 @@ mod tests {
             let ops = plan(side, &children, Halves::Both);
             let (_, moves) = migration(&ops);
             let reqids: Vec<_> = moves.iter().map(|one| one.reqid).collect();
-            assert_eq!(reqids, [4096, 4096, 4097, 4097, 4098, 4098]);
+            assert_eq!(reqids, [4098, 4098, 4096, 4096, 4097, 4097]);
             assert_eq!(carried_out(policies(side, &children, OLD), &ops), policies(side, &children, NEW));
         }
     }

@@ -25,7 +25,7 @@ impl MobileNode {
     pub(super) fn add_care_of(&mut self, now: Instant, care_of: CareOf, shell: &mut dyn Shell) {
         // A movement begins with its address.
         self.netlink_messages = 0;
-        if self.apply(&[Op::AddAddress(address(&care_of))], shell) {
+        if self.apply(&[Op::AddAddress(address(&care_of)), Op::SetRoute(own(&care_of))], shell) {
             info!(event = "care_of_usable", care_of = %care_of.address, interface = care_of.interface.0);
         } else {
             self.mip6.handle(now, MobileNodeInput::CareOfRefused(care_of));
@@ -39,7 +39,7 @@ impl MobileNode {
             std::mem::take(&mut self.lingering).into_iter().partition(|(at, _)| *at == care_of.address);
         self.lingering = kept;
         let mut ops: Vec<Op> = gone.into_iter().map(|(_, key)| Op::DeleteSa(key)).collect();
-        ops.push(Op::DeleteAddress(address(&care_of)));
+        ops.extend([Op::DeleteRoute(own(&care_of)), Op::DeleteAddress(address(&care_of))]);
         self.apply(&ops, shell);
     }
 
@@ -179,6 +179,7 @@ impl MobileNode {
             // RFC 6275 §11.3.1: the home address is the preferred source; said by the route because many kernels do not.
             preferred_source: self.home_address.filter(|_| matches!(to, Location::Away(_))).map(|home| home.0),
             metric: METRIC,
+            local: false,
         });
         neighbour.into_iter().chain([route]).collect()
     }
@@ -233,6 +234,19 @@ fn forgotten_router(from: Location, to: Location) -> Option<Op> {
 
 fn address(care_of: &CareOf) -> Address {
     Address { interface: care_of.interface.0, address: care_of.address.0, len: care_of.prefix.length(), home: false }
+}
+
+/// Linux makes the local route of an address by a work queue. The answer to the update may be there before that has had the
+/// processor, and would be dropped.
+fn own(care_of: &CareOf) -> Route {
+    Route {
+        destination: (care_of.address.0, 128),
+        gateway: None,
+        interface: care_of.interface.0,
+        preferred_source: None,
+        metric: METRIC,
+        local: true,
+    }
 }
 
 fn away(home_address: HomeAddress) -> Address {
