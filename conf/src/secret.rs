@@ -88,6 +88,9 @@ mod tests {
         assert_eq!(of(b"0123456789abcdef\n"), b"0123456789abcdef");
         assert_eq!(of(b"0123456789abcdef\r\n"), b"0123456789abcdef");
         assert_eq!(of(b" 0123456789abcde \n\n"), b" 0123456789abcde \n");
+        // RFC 7296 §2.15: at least 64 octets of ASCII are taken.
+        let long: Vec<u8> = (0x20..0x7f).collect();
+        assert_eq!(of(&long), long);
     }
 
     #[test]

@@ -94,6 +94,23 @@ fn what_is_left_out_has_the_defaults_that_the_examples_name() {
 }
 
 #[test]
+fn a_home_agent_advertises_only_if_it_is_told_to_and_as_fast_as_it_is_told() {
+    let advertise = |line: &str| {
+        let text = format!(
+            "role = \"home-agent\"\nidentity = {{ id = \"ha.example.org\" }}\n[home_agent]\ninterface = \"eth0\"\n\
+             address = \"2001:db8:1::1\"\nprefix = \"2001:db8:1::/64\"\n{line}"
+        );
+        load(Path::new("node.toml"), &text, &mut |_| Ok(Vec::new())).map(|loaded| match loaded.model.role {
+            Role::HomeAgent(agent) => agent.advertise,
+            Role::MobileNode(_) => panic!("not a home agent"),
+        })
+    };
+    assert_eq!(advertise("").unwrap(), None);
+    assert_eq!(advertise("advertise = \"70ms\"").unwrap(), Some(Duration::from_millis(70)));
+    assert!(advertise("advertise = \"69ms\"").is_err(), "RFC 6275 §7.5");
+}
+
+#[test]
 fn a_shared_secret_is_not_in_the_debug_output() {
     let Loaded { model, .. } = example("home-agent.toml");
     let text = format!("{model:?}");

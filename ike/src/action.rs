@@ -4,6 +4,7 @@
 //! selector) by an action, and goes on when the answer comes back as an [`Input`]. A question that is never answered
 //! ends with the half-open IKE SA that asked it.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -304,6 +305,21 @@ pub enum CloseReason {
     Replaced,
     /// Its hard lifetime ended.
     Expired,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Local => f.write_str("closed by us"),
+            CloseReason::PeerDeleted => f.write_str("deleted by the peer"),
+            CloseReason::Unanswered => f.write_str("the peer does not answer"),
+            CloseReason::Refused(notify) => write!(f, "refused by the peer: {notify}"),
+            CloseReason::Authentication(cause) => write!(f, "authentication failed: {cause}"),
+            CloseReason::Protocol(cause) => write!(f, "the peer broke the protocol: {cause}"),
+            CloseReason::Replaced => f.write_str("replaced by a newer one"),
+            CloseReason::Expired => f.write_str("its lifetime ended"),
+        }
+    }
 }
 
 /// Something that an operator may want to read, with nothing for the program to do.

@@ -106,6 +106,11 @@ impl Engine {
         self.ike_sas.get(&ike_sa).map(|ike_sa| ike_sa.endpoints)
     }
 
+    /// The IKE SA that [`Connect`] with this tag is building, until it is established.
+    pub fn attempt(&self, tag: u64) -> Option<IkeSaId> {
+        self.ike_sas.values().find(|ike_sa| ike_sa.attempt() == Some(tag)).map(|ike_sa| ike_sa.id)
+    }
+
     /// How many IKE SAs are established.
     pub fn established(&self) -> usize {
         self.ike_sas.values().filter(|ike_sa| matches!(ike_sa.state, State::Established(_))).count()

@@ -157,3 +157,48 @@ impl Registry {
         self.half_open
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives these octets, one after the other.
+    struct Scripted(Vec<u8>);
+
+    impl Randomness for Scripted {
+        fn fill(&mut self, octets: &mut [u8]) {
+            let rest = self.0.split_off(octets.len());
+            octets.copy_from_slice(&self.0);
+            self.0 = rest;
+        }
+    }
+
+    /// RFC 7296 §2.6, §3.1: never zero, never one that is in use.
+    #[test]
+    fn an_ike_spi_is_not_zero_and_given_once() {
+        let words: [u64; 6] = [0, 5, 5, 0, 6, 5];
+        let mut random = Scripted(words.iter().flat_map(|word| word.to_be_bytes()).collect());
+        let mut registry = Registry::default();
+        let (one, other) = (registry.name_ike_sa(), registry.name_ike_sa());
+        assert_eq!(registry.new_ike_spi(one, &mut random), 5);
+        assert_eq!(registry.new_ike_spi(other, &mut random), 6);
+        assert_eq!((registry.by_spi(5), registry.by_spi(6), registry.by_spi(0)), (Some(one), Some(other), None));
+        registry.forget(one);
+        assert_eq!(registry.new_ike_spi(other, &mut random), 5, "what was given back is free");
+    }
+
+    /// RFC 4303 §2.1; the same inbound SPI twice, of whatever IKE SA, would be one SA in the kernel.
+    #[test]
+    fn an_esp_spi_is_not_reserved_and_given_once() {
+        let words: [u32; 8] = [0, 255, 256, 256, 1, 257, 256, 258];
+        let mut random = Scripted(words.iter().flat_map(|word| word.to_be_bytes()).collect());
+        let mut registry = Registry::default();
+        let (one, other) = (registry.name_ike_sa(), registry.name_ike_sa());
+        assert_eq!(registry.new_esp_spi(one, &mut random), 256);
+        assert_eq!(registry.new_esp_spi(other, &mut random), 257);
+        registry.release_esp_spi(one, 256);
+        assert_eq!(registry.new_esp_spi(other, &mut random), 256);
+        registry.forget(other);
+        assert_eq!(registry.new_esp_spi(one, &mut random), 258);
+    }
+}

@@ -6,6 +6,7 @@ pub mod home_agent;
 mod key_log;
 mod lock;
 pub mod mobile_node;
+mod repair;
 pub mod shell;
 mod world;
 

@@ -13,6 +13,7 @@
 //! | `process.rs`, `snapshot.rs` | processes of a host; its kernel's state as text |
 //! | `capture.rs` | packets of an interface, in memory and as pcap |
 //! | `flow.rs`, `stream.rs` | UDP, ICMPv6 and TCP that show what a move costs |
+//! | `tree.rs` | folders, copied |
 //! | `topology.rs` | the standard scene |
 //! | `attached.rs` | a home agent and a mobile node that is bound with it, in a scene |
 //! | `service.rs` | `homeward run` as a process of a host, with its configuration and its log |
@@ -34,6 +35,7 @@ pub mod snapshot;
 pub mod story;
 pub mod stream;
 pub mod topology;
+pub mod tree;
 
 pub use attached::Attached;
 pub use capture::{Capture, Packet};

@@ -1,19 +1,12 @@
 //! A change of care-of address as one plan: which SAs and policies move, in which order (RFC 4877 §7.4).
 
+use std::net::IpAddr;
+
 use mip6::address::{CareOfAddress, HomeAddress, HomeAgentAddress};
 
 use super::child::{Child, Purpose, Side};
 use super::spd::{self, Policies, Tunnels};
-use crate::kernel::op::{Op, Policy, PolicyKey, Template, Verdict};
-
-/// Which halves of the tunnel SAs move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Halves {
-    /// Both, in one step.
-    Both,
-    /// What we send only: the inbound ones were copied to the new care-of address and serve both for a while.
-    Outbound,
-}
+use crate::kernel::op::{Op, Policy, PolicyKey, SaKey, Verdict};
 
 /// The tunnels that `children`, the oldest first, make up at this care-of address. Of several pairs of one purpose (a rekeying is
 /// under way) the last one is sent under that the peer is known to receive under: RFC 7296 §2.8 has the responder of a rekeying go on
@@ -34,23 +27,23 @@ pub fn tunnels<'a>(children: impl Iterator<Item = &'a Child>, care_of: CareOfAdd
 }
 
 /// What leads from the policies that stand to those that are desired while the tunnel SAs go to `to`. The SAs go on with
-/// their SPIs, sequence numbers and replay windows.
+/// their SPIs, sequence numbers and replay windows. `received`: inbound SPIs that stand at `to` already, by a copy; of these
+/// pairs only what we send moves.
 ///
 /// The migration is tied to the payload policy: the kernel finds a policy only by an any-protocol selector on all versions.
+/// Without a payload pair among those that move, another one stands in its policy for just that long: its SAs take no payload.
 pub fn carry(
     children: &[Child],
     to: CareOfAddress,
-    halves: Halves,
+    received: &[u32],
     current: &Policies,
     desired: &Policies,
     payload: PolicyKey,
 ) -> Vec<Op> {
     let moved: Vec<&Child> = moving(children, to).collect();
-    let (Some(guide), Some(policy)) = (guide(&moved, desired, payload), desired.get(&payload)) else {
-        return spd::difference(current, desired);
-    };
+    let Some(guide) = guide(&moved, desired, payload) else { return spd::difference(current, desired) };
     let mut ops = Vec::new();
-    let start = at_ends(policy, guide);
+    let start = at_ends(payload, guide, guide.care_of);
     if current.get(&payload) != Some(&start) {
         ops.push(Op::SetPolicy(start));
     }
@@ -58,25 +51,22 @@ pub fn carry(
     // the policy's template names.
     let (first, others): (Vec<&Child>, Vec<&Child>) = moved.iter().copied().partition(|child| *child == guide);
     let moves = first.into_iter().chain(others).flat_map(|child| {
-        let inbound = (halves == Halves::Both).then(|| child.inbound_move(to));
+        let inbound = (!received.contains(&child.inbound_spi)).then(|| child.inbound_move(to));
         [Some(child.outbound_move(to)), inbound].into_iter().flatten()
     });
     ops.push(Op::Migrate { policy: payload, moves: moves.collect() });
     let mut now = current.clone();
-    now.insert(payload, policy.clone());
+    now.insert(payload, at_ends(payload, guide, to));
     ops.extend(spd::difference(&now, desired));
     ops
 }
 
-/// Tunnel pairs that [`carry`] cannot move because no payload SA moves with them; they are to be made anew.
-pub fn stranded(children: &[Child], to: CareOfAddress, desired: &Policies, payload: PolicyKey) -> Vec<Child> {
-    let moved: Vec<&Child> = moving(children, to).collect();
-    if guide(&moved, desired, payload).is_some() { Vec::new() } else { moved.into_iter().copied().collect() }
-}
-
-/// The copies of inbound SAs that a soft handover needs before the update is sent.
-pub fn copies(children: &[Child], to: CareOfAddress) -> Vec<Op> {
-    moving(children, to).map(|child| Op::CopySa { from: child.inbound_key(), to: std::net::IpAddr::V6(to.0) }).collect()
+/// The copies of inbound SAs that a soft handover needs before the update is sent, but for those that stand already.
+pub fn copies(children: &[Child], to: CareOfAddress, received: &[u32]) -> Vec<Op> {
+    moving(children, to)
+        .filter(|child| !received.contains(&child.inbound_spi))
+        .map(|child| Op::CopySa { from: child.inbound_key(), to: IpAddr::V6(to.0) })
+        .collect()
 }
 
 /// The policies that a binding desires with these children.
@@ -89,27 +79,26 @@ pub fn binding_policies(
     spd::binding(home, agent, tunnels(children.iter(), care_of))
 }
 
-fn moving(children: &[Child], to: CareOfAddress) -> impl Iterator<Item = &Child> {
+/// The tunnels that are not at `to` yet.
+pub fn moving(children: &[Child], to: CareOfAddress) -> impl Iterator<Item = &Child> {
     children.iter().filter(move |child| !child.purpose.transport() && child.care_of != to)
 }
 
-/// The payload pair that is sent under, if it is among those that move.
+/// The pair that stands in the payload policy: the one that is sent under, if it is among those that move.
 fn guide<'a>(moved: &[&'a Child], desired: &Policies, payload: PolicyKey) -> Option<&'a Child> {
-    let Verdict::Allow(templates) = &desired.get(&payload)?.verdict else { return None };
-    let reqid = templates.first()?.reqid;
-    moved.iter().find(|child| child.reqid == reqid).copied()
+    let reqid = match &desired.get(&payload)?.verdict {
+        Verdict::Allow(templates) => templates.first().map(|template| template.reqid),
+        Verdict::Block => None,
+    };
+    let sent_under = moved.iter().find(|child| Some(child.reqid) == reqid);
+    sent_under.or_else(|| moved.first()).copied()
 }
 
-/// The payload policy with its template where the pair is now.
-fn at_ends(policy: &Policy, child: &Child) -> Policy {
-    let key = child.outbound_key();
-    let verdict = match &policy.verdict {
-        Verdict::Allow(templates) => Verdict::Allow(
-            templates.iter().map(|t| Template { source: key.source, destination: key.destination, ..*t }).collect(),
-        ),
-        Verdict::Block => Verdict::Block,
-    };
-    Policy { verdict, ..policy.clone() }
+/// The payload policy with this pair, at this care-of address.
+fn at_ends(key: PolicyKey, child: &Child, care_of: CareOfAddress) -> Policy {
+    let SaKey { source, destination, .. } = Child { care_of, ..*child }.outbound_key();
+    let template = spd::tunnel(source, destination, child.reqid);
+    Policy { key, priority: spd::PAYLOAD, verdict: Verdict::Allow(vec![template]) }
 }
 
 /// The key of the policy that guides migrations on this side.
@@ -169,9 +158,9 @@ mod tests {
         }
     }
 
-    fn plan(side: Side, children: &[Child], halves: Halves) -> Vec<Op> {
+    fn plan(side: Side, children: &[Child], received: &[u32]) -> Vec<Op> {
         let (current, desired) = (policies(side, children, OLD), policies(side, children, NEW));
-        carry(children, care_of(NEW), halves, &current, &desired, guiding_policy(home(), side))
+        carry(children, care_of(NEW), received, &current, &desired, guiding_policy(home(), side))
     }
 
     fn migration(ops: &[Op]) -> (PolicyKey, Vec<Move>) {
@@ -210,7 +199,7 @@ mod tests {
     fn a_movement_is_one_migration_of_all_tunnels_and_leaves_the_policies_as_desired() {
         for side in [Side::MobileNode, Side::HomeAgent] {
             let children = four(side);
-            let ops = plan(side, &children, Halves::Both);
+            let ops = plan(side, &children, &[]);
             let (policy, moves) = migration(&ops);
             assert_eq!(policy, guiding_policy(home(), side));
             let (old, new): (IpAddr, IpAddr) = (OLD.parse().unwrap(), NEW.parse().unwrap());
@@ -218,7 +207,6 @@ mod tests {
             let ends = |at: IpAddr, outbound: bool| {
                 if outbound == (side == Side::MobileNode) { (at, agent) } else { (agent, at) }
             };
-            // The payload pair, which the guiding policy names, comes first.
             let expected: Vec<_> = [(4097, true), (4097, false), (4096, true), (4096, false)]
                 .map(|(reqid, outbound)| Move { from: ends(old, outbound), to: ends(new, outbound), reqid })
                 .into();
@@ -234,10 +222,10 @@ mod tests {
     #[test]
     fn a_soft_movement_moves_only_what_is_sent() {
         let children = four(Side::MobileNode);
-        let (_, moves) = migration(&plan(Side::MobileNode, &children, Halves::Outbound));
+        let (_, moves) = migration(&plan(Side::MobileNode, &children, &[4096 * 2, 4097 * 2]));
         assert_eq!(moves.len(), 2);
         assert!(moves.iter().all(|one| one.to.0 == NEW.parse::<IpAddr>().unwrap()));
-        let copied: Vec<_> = copies(&children, care_of(NEW))
+        let copied: Vec<_> = copies(&children, care_of(NEW), &[])
             .into_iter()
             .map(|op| match op {
                 Op::CopySa { from, to } => (from, to),
@@ -253,14 +241,13 @@ mod tests {
     fn what_is_at_the_new_place_already_stays() {
         let mut children = four(Side::HomeAgent);
         children[2].care_of = care_of(NEW);
-        let (_, moves) = migration(&plan(Side::HomeAgent, &children, Halves::Both));
+        let (_, moves) = migration(&plan(Side::HomeAgent, &children, &[]));
         assert!(moves.iter().all(|one| one.reqid == 4097) && moves.len() == 2);
         children[3].care_of = care_of(NEW);
         let current = policies(Side::HomeAgent, &children, NEW);
-        let ops =
-            carry(&children, care_of(NEW), Halves::Both, &current, &current, guiding_policy(home(), Side::HomeAgent));
+        let ops = carry(&children, care_of(NEW), &[], &current, &current, guiding_policy(home(), Side::HomeAgent));
         assert!(ops.is_empty());
-        assert!(copies(&children, care_of(NEW)).is_empty());
+        assert!(copies(&children, care_of(NEW), &[]).is_empty());
     }
 
     /// While a rekeying is under way there are two pairs for payload: both move, each named by its own reqid.
@@ -270,7 +257,7 @@ mod tests {
             let mut children = four(side);
             children.push(child(Purpose::Payload, side, 4098, OLD));
             assert_eq!(tunnels(children.iter(), care_of(OLD)).payload, Some(4098));
-            let ops = plan(side, &children, Halves::Both);
+            let ops = plan(side, &children, &[]);
             let (_, moves) = migration(&ops);
             let reqids: Vec<_> = moves.iter().map(|one| one.reqid).collect();
             assert_eq!(reqids, [4098, 4098, 4096, 4096, 4097, 4097]);
@@ -299,7 +286,7 @@ mod tests {
             let desired = policies(side, &children, NEW);
             let guide = guiding_policy(home(), side);
             for current in [Policies::new(), policies(side, &[], OLD), policies(side, &children, "2001:db8:9::9")] {
-                let ops = carry(&children, care_of(NEW), Halves::Both, &current, &desired, guide);
+                let ops = carry(&children, care_of(NEW), &[], &current, &desired, guide);
                 let first = ops.iter().position(|op| matches!(op, Op::SetPolicy(policy) if policy.key == guide));
                 let moved = ops.iter().position(|op| matches!(op, Op::Migrate { .. }));
                 assert!(first < moved && first.is_some());
@@ -308,23 +295,29 @@ mod tests {
         }
     }
 
-    /// Without a payload pair nothing can be migrated: the tunnels are named as stranded, to be made anew, and the policies
-    /// change alone.
+    /// Without a payload pair another one stands in its policy while the migration lasts.
     #[test]
-    fn tunnels_without_a_payload_pair_are_stranded() {
+    fn tunnels_without_a_payload_pair_move_all_the_same() {
         for side in [Side::MobileNode, Side::HomeAgent] {
             let children = four(side)[..3].to_vec();
             let (current, desired) = (policies(side, &children, OLD), policies(side, &children, NEW));
-            let guide = guiding_policy(home(), side);
-            let ops = carry(&children, care_of(NEW), Halves::Both, &current, &desired, guide);
-            assert!(!ops.iter().any(|op| matches!(op, Op::Migrate { .. })));
-            assert_eq!(carried_out(current, &ops), desired);
-            assert_eq!(stranded(&children, care_of(NEW), &desired, guide), [children[2]]);
-            let whole = four(side);
-            let desired = policies(side, &whole, NEW);
-            assert!(stranded(&whole, care_of(NEW), &desired, guide).is_empty());
-            assert!(stranded(&whole[..2], care_of(NEW), &desired, guide).is_empty(), "signalling never is");
+            let ops = carry(&children, care_of(NEW), &[], &current, &desired, guiding_policy(home(), side));
+            let (_, moves) = migration(&ops);
+            assert!(moves.iter().all(|one| one.reqid == 4096) && moves.len() == 2);
+            assert_eq!(carried_out(current.clone(), &ops), desired);
+            let none = carry(&children[..2], care_of(NEW), &[], &current, &desired, guiding_policy(home(), side));
+            assert!(!none.iter().any(|op| matches!(op, Op::Migrate { .. })), "signalling never moves");
         }
+    }
+
+    /// A copy that stands at the new place already, of an earlier visit, is neither made again nor moved to.
+    #[test]
+    fn what_is_received_at_the_new_place_already_is_not_copied_again() {
+        let children = four(Side::MobileNode);
+        let received = [children[3].inbound_spi];
+        assert_eq!(copies(&children, care_of(NEW), &received).len(), 1);
+        let (_, moves) = migration(&plan(Side::MobileNode, &children, &received));
+        assert_eq!(moves.iter().filter(|one| one.reqid == 4097).count(), 1);
     }
 
     /// RFC 4877 §4.2: at home there are no tunnels; nothing but their policies goes, and the SAs may be used again.

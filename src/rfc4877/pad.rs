@@ -1,6 +1,6 @@
 //! The peer authorization database: who may be whom, and which home addresses and selectors follow (RFC 4877 §7.1, §9, §10).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use ike::action::{AddressRequest, ChildDecision, ChildOffer, ChildRequest, EspSuite, Lease, Lifetime};
@@ -18,6 +18,11 @@ pub struct Pad {
     fixed: BTreeMap<Identity, Vec<HomeAddress>>,
     /// RFC 4877 §4.2: the temporary entries that tie an authenticated identity to the address it was given.
     leases: BTreeMap<HomeAddress, Identity>,
+    /// Whose an address was that was given back. Its owner may be at home with it, where nobody asks for it, so others get it
+    /// only when there is no other. As many as there are addresses.
+    former: BTreeMap<HomeAddress, Identity>,
+    /// Addresses that another node on the home link has.
+    occupied: BTreeSet<HomeAddress>,
 }
 
 impl Pad {
@@ -28,7 +33,15 @@ impl Pad {
         pool: Option<Prefix>,
         entries: impl IntoIterator<Item = (Identity, Vec<HomeAddress>)>,
     ) -> Self {
-        Self { agent, home_prefix, pool, fixed: entries.into_iter().collect(), leases: BTreeMap::new() }
+        Self {
+            agent,
+            home_prefix,
+            pool,
+            fixed: entries.into_iter().collect(),
+            leases: BTreeMap::new(),
+            former: BTreeMap::new(),
+            occupied: BTreeSet::new(),
+        }
     }
 
     /// The authenticated owner of a home address, as far as it may use it now.
@@ -61,28 +74,42 @@ impl Pad {
 
     fn assign(&mut self, identity: &Identity, suggestion: Option<Ipv6Addr>) -> Result<HomeAddress, String> {
         let pool = self.pool.ok_or_else(|| format!("{identity} has no home address and there is no pool"))?;
-        let free = |pad: &Self, address: HomeAddress| {
-            // RFC 6275 §4.6: a home address is a unicast address.
-            !pad.is_anycast(address.0) && address.0 != pad.agent.0 && pad.owner(address).is_none()
-        };
-        let wish = suggestion.filter(|address| pool.contains(*address)).map(HomeAddress);
-        if let Some(address) = wish.filter(|address| free(self, *address)) {
-            self.leases.insert(address, identity.clone());
-            return Ok(address);
-        }
-        // As many tries as there are addresses taken, and one more, must meet a free one unless the pool is full.
-        let taken = self.leases.len() + self.fixed.values().map(Vec::len).sum::<usize>();
-        for offset in 1..=taken as u128 + 2 {
-            let address = HomeAddress(Ipv6Addr::from_bits(pool.address().to_bits().wrapping_add(offset)));
-            if !pool.contains(address.0) {
-                break;
-            }
-            if free(self, address) {
-                self.leases.insert(address, identity.clone());
-                return Ok(address);
-            }
-        }
-        Err(format!("the pool {pool} is exhausted"))
+        let own = self.former.iter().filter(|(_, who)| *who == identity).map(|(address, _)| address.0);
+        let wishes: Vec<Ipv6Addr> = suggestion.into_iter().chain(own).collect();
+        let found = wishes.into_iter().map(HomeAddress).find(|address| self.is_free(pool, *address, Some(identity)));
+        let address = found.or_else(|| self.first_free(pool)).or_else(|| {
+            // All are taken or were: now those that were, and those that a stranger had once.
+            self.occupied.clear();
+            self.former.clear();
+            self.first_free(pool)
+        });
+        let address = address.ok_or_else(|| format!("the pool {pool} is exhausted"))?;
+        self.former.retain(|former, who| who != identity && *former != address);
+        self.leases.insert(address, identity.clone());
+        Ok(address)
+    }
+
+    /// Whether an address can be given to this identity, or to one that never had it.
+    fn is_free(&self, pool: Prefix, address: HomeAddress, identity: Option<&Identity>) -> bool {
+        // RFC 6275 §4.6: a home address is a unicast address.
+        pool.contains(address.0)
+            && !self.is_anycast(address.0)
+            && address.0 != self.agent.0
+            && self.owner(address).is_none()
+            && !self.occupied.contains(&address)
+            && self.former.get(&address).is_none_or(|former| Some(former) == identity)
+    }
+
+    fn first_free(&self, pool: Prefix) -> Option<HomeAddress> {
+        // As many tries as there are addresses taken, and some more, must meet a free one unless the pool is full.
+        let taken = self.leases.len()
+            + self.former.len()
+            + self.occupied.len()
+            + self.fixed.values().map(Vec::len).sum::<usize>();
+        (1..=taken as u128 + 2)
+            .map(|offset| HomeAddress(Ipv6Addr::from_bits(pool.address().to_bits().wrapping_add(offset))))
+            .take_while(|address| pool.contains(address.0))
+            .find(|address| self.is_free(pool, *address, None))
     }
 
     /// The subnet-router anycast address of the home link (RFC 4291 §2.6.1), or one of the highest 128, among them the home
@@ -101,7 +128,16 @@ impl Pad {
 
     /// Gives an assigned address back. To be called when neither an IKE SA nor a binding uses it (RFC 5026 §9.2).
     pub fn release(&mut self, home_address: HomeAddress) {
-        self.leases.remove(&home_address);
+        if let Some(identity) = self.leases.remove(&home_address) {
+            self.former.insert(home_address, identity);
+        }
+    }
+
+    /// Another node on the home link has this assigned address: its owner is to get another one.
+    pub fn decline(&mut self, home_address: HomeAddress) {
+        if self.leases.remove(&home_address).is_some() {
+            self.occupied.insert(home_address);
+        }
     }
 
     /// Judges a CHILD_SA that an authenticated identity asks for, and narrows it (RFC 4877 §10): the mobile node's side to its

@@ -21,7 +21,7 @@ pub const TUNNELS_FROM: u32 = RETURN_ROUTABILITY;
 /// Return routability: above payload (RFC 4877 §7.2.4).
 const RETURN_ROUTABILITY: u32 = 12;
 /// Payload.
-const PAYLOAD: u32 = 100;
+pub(super) const PAYLOAD: u32 = 100;
 /// What is left of a home address's traffic: nothing may leave unprotected.
 const REST: u32 = 200;
 
@@ -174,7 +174,7 @@ fn transport(reqid: u32) -> Template {
     }
 }
 
-fn tunnel(source: IpAddr, destination: IpAddr, reqid: u32) -> Template {
+pub(super) fn tunnel(source: IpAddr, destination: IpAddr, reqid: u32) -> Template {
     Template { protocol: Protocol::Esp, mode: Mode::Tunnel, source, destination, reqid, optional: false }
 }
 

@@ -24,17 +24,25 @@ fn counter(host: &Host, name: &str) -> u64 {
 
 /// Sends packets of which the home agent's kernel is to drop each for this reason.
 fn dropped_by_the_kernel(ground: &Ground, what: &str, reason: &str, from: &Host, packets: &[Vec<u8>]) {
-    let ha = &ground.scene.ha;
-    let before = counter(ha, reason);
+    dropped_by(&ground.scene.ha, what, reason, from, packets);
+    ground.assert_unharmed(what);
+}
+
+/// The same by the kernel of a host.
+fn dropped_by(host: &Host, what: &str, reason: &str, from: &Host, packets: &[Vec<u8>]) {
+    let before = counter(host, reason);
     packets.iter().for_each(|packet| wire::send(from, packet));
     let expected = before + packets.len() as u64;
     let end = std::time::Instant::now() + PATIENCE;
-    while counter(ha, reason) < expected {
-        let all = ha.enter(|| fs::read_to_string("/proc/thread-self/net/xfrm_stat")).unwrap().unwrap();
-        assert!(std::time::Instant::now() < end, "{what}: {reason} is {}, not {expected}:\n{all}", counter(ha, reason));
+    while counter(host, reason) < expected {
+        let all = host.enter(|| fs::read_to_string("/proc/thread-self/net/xfrm_stat")).unwrap().unwrap();
+        assert!(
+            std::time::Instant::now() < end,
+            "{what}: {reason} is {}, not {expected}:\n{all}",
+            counter(host, reason)
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
-    ground.assert_unharmed(what);
 }
 
 fn is_binding_of(state: &str, home: Ipv6Addr) -> bool {
@@ -128,7 +136,19 @@ real_kernel_test!(forged_packets_are_refused_and_change_nothing, {
     dropped_by_the_kernel(&ground, "a replayed update", "XfrmInStateSeqError", &ground.stranger, &packets);
     assert_eq!(ground.honest.ha.all("bound").len(), bound);
 
-    // What the kernel refused is told as well.
+    // To the mobile node, outside ESP: what the home agent never said, and what did not come through the tunnel.
+    let mn = &ground.scene.mn;
+    let before = mn.snapshot().unwrap();
+    let mut packets: Vec<Vec<u8>> = wire::agents_messages(HOME_AGENT, home).into();
+    packets.push(wire::echo_request(CORRESPONDENT, home));
+    let packets: Vec<Vec<u8>> = packets.iter().map(|packet| wire::by_way_of(care_of, packet)).collect();
+    dropped_by(mn, "outside ESP to the mobile node", "XfrmInTmplMismatch", &ground.stranger, &packets);
+    assert_eq!(before.difference(&mn.snapshot().unwrap()), "");
+    assert_eq!(ground.honest.mn.all("bound").len(), 1);
+    ground.assert_unharmed("forged answers");
+
+    // What the kernels refused is told as well.
+    ground.refused(&ground.honest.mn, 0, "packets_refused", "without the protection that the policy demands");
     for why in ["without the protection that the policy demands", "under an SA that is another's", "replayed"] {
         ground.refused(&ground.honest.ha, mark, "packets_refused", why);
     }

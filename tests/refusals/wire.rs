@@ -4,13 +4,17 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use homeward::lab::Host;
-use mip6::address::CareOfAddress;
-use mip6::wire::{BindingUpdate, Lifetime, MobilityMessage, MobilityOption, UpdateFlags, checksum};
+use mip6::address::{CareOfAddress, HomeAddress};
+use mip6::wire::{
+    AcknowledgementFlags, BindingAcknowledgement, BindingError, BindingErrorStatus, BindingStatus, BindingUpdate,
+    ICMPV6, Lifetime, MobilityMessage, MobilityOption, UpdateFlags, checksum,
+};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const MOBILITY_HEADER: u8 = 135;
 const DESTINATION_OPTIONS: u8 = 60;
+const ROUTING: u8 = 43;
 const ESP: u8 = 50;
 const IPV6: u8 = 41;
 const UDP: u8 = 17;
@@ -132,6 +136,42 @@ pub(crate) fn plain(source: Ipv6Addr, agent: Ipv6Addr, message: &[u8]) -> Vec<u8
 /// Without ESP, with a Home Address option.
 pub(crate) fn plain_with_option(care_of: Ipv6Addr, home: Ipv6Addr, agent: Ipv6Addr, message: &[u8]) -> Vec<u8> {
     ipv6(care_of, agent, DESTINATION_OPTIONS, &[&home_address_option(home, MOBILITY_HEADER)[..], message].concat())
+}
+
+/// Without ESP, to a home address by way of its care-of address (RFC 6275 §6.4).
+pub(crate) fn by_way_of(care_of: Ipv6Addr, packet: &[u8]) -> Vec<u8> {
+    let mut header = vec![packet[6], 2, 2, 1, 0, 0, 0, 0];
+    header.extend(&packet[24..40]);
+    let source: [u8; 16] = packet[8..24].try_into().unwrap();
+    ipv6(Ipv6Addr::from(source), care_of, ROUTING, &[&header[..], &packet[40..]].concat())
+}
+
+/// The home agent says that it does not know us, or that it accepts what we never sent.
+pub(crate) fn agents_messages(agent: Ipv6Addr, home: Ipv6Addr) -> [Vec<u8>; 2] {
+    let error = BindingError {
+        status: BindingErrorStatus::UnknownBinding,
+        home_address: HomeAddress(home),
+        options: Vec::new(),
+    };
+    let acknowledgement = BindingAcknowledgement {
+        status: BindingStatus::DuplicateAddressDetectionFailed,
+        flags: AcknowledgementFlags::default(),
+        sequence: 1,
+        lifetime: Lifetime(0),
+        options: Vec::new(),
+    };
+    [MobilityMessage::BindingError(error), MobilityMessage::BindingAcknowledgement(acknowledgement)].map(|message| {
+        let mut message = message.write();
+        checksum::fill_mobility(agent, home, &mut message);
+        ipv6(agent, home, MOBILITY_HEADER, &message)
+    })
+}
+
+/// An echo request.
+pub(crate) fn echo_request(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
+    let mut message = vec![128, 0, 0, 0, 0, 1, 0, 1];
+    checksum::fill_icmp6(source, destination, &mut message);
+    ipv6(source, destination, ICMPV6, &message)
 }
 
 /// A UDP datagram without checksum field of any worth, for packets that nobody is to get.

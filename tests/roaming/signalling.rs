@@ -1,10 +1,11 @@
 //! Where the home address stands in each signalling message, and that none goes unprotected: as seen on the links.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use homeward::lab::attached::address;
-use homeward::lab::topology::HOME_AGENT;
-use homeward::lab::{Attached, Link, Packet, SceneOptions};
+use homeward::lab::topology::{HOME_AGENT, HOME_PREFIX};
+use homeward::lab::{Attached, Capture, Host, Link, Packet, PingFlow, SceneOptions};
 use homeward::real_kernel_test;
 
 use crate::packets::{self, ESP, Ip};
@@ -48,6 +49,18 @@ fn about(packets: &[Packet], kind: u8, target: Ipv6Addr) -> Vec<(Vec<u8>, Ip)> {
     found.filter(|(_, ip)| is_it(ip)).collect()
 }
 
+/// A host asks for the link-layer address of another one; the answer that it gets.
+fn asks(host: &Host, address: Ipv6Addr, target: Ipv6Addr, wire: &Capture) -> (Vec<u8>, Ip) {
+    let flow = PingFlow::start(host, Some(address), target, Duration::from_millis(50)).unwrap();
+    let answers = |packet: &Packet| {
+        let mut about = about(std::slice::from_ref(packet), NEIGHBOUR_ADVERTISEMENT, target);
+        about.pop().filter(|(_, ip)| ip.destination == address)
+    };
+    let packet = wire.wait_for("the answer", PATIENCE, |packet| answers(packet).is_some()).unwrap();
+    drop(flow);
+    answers(&packet).unwrap()
+}
+
 /// That an advertisement speaks for an address as RFC 6275 §10.4.1 and §11.5.5 have it: R and S clear, O set, with the
 /// link-layer address of its sender.
 fn assert_announces((sender, ip): &(Vec<u8>, Ip)) {
@@ -79,6 +92,9 @@ real_kernel_test!(away_from_home_signalling_carries_the_home_address_before_esp_
         assert_eq!((ip.source, ip.destination, ip.type_2_routing_header), (HOME_AGENT, care_of, Some(home)), "{ip:?}");
         assert_eq!(ip.home_address_option, None);
     }
+    // Nothing else has an option: no neighbour discovery, nothing to a link-local or multicast address.
+    let signals = |ip: &&Ip| is_esp(ip, updates) || is_esp(ip, solicitations);
+    assert!(packets.iter().filter(|ip| ip.home_address_option.is_some()).all(|ip| signals(&ip)));
     // What is tunnelled has neither.
     let (sent, received) = spis(&pair, "payload");
     assert!(!under(sent).is_empty() && !under(received).is_empty());
@@ -124,13 +140,23 @@ real_kernel_test!(coming_home_is_signalled_plainly_and_told_to_the_neighbours, {
         assert_announces(announcement);
     }
     let agent = announced[0].0.clone();
+    // RFC 6275 §10.4.1: the home agent answers for it, with its own link-layer address and as no router.
+    let at = |number| Ipv6Addr::from_bits(HOME_PREFIX.to_bits() | number);
+    let neighbour = scene.add_host("neighbour", Link::Home, at(0x77)).unwrap();
+    let answer = asks(&neighbour, at(0x77), home, &wire);
+    assert_eq!((&answer.0, answer.1.payload[4] & 0x80), (&agent, 0), "{answer:?}");
 
-    let seen = before.len();
+    let seen = wire.packets().len();
     pair.go_home(&scene).unwrap();
     wire.wait_for("the mobile node's announcement", PATIENCE, |packet| {
         about(std::slice::from_ref(packet), NEIGHBOUR_ADVERTISEMENT, home).iter().any(|(sender, _)| *sender != agent)
     })
     .unwrap();
+    // RFC 6275 §11.5.5: now the mobile node answers for itself, and the answer is for who asked.
+    let late = scene.add_host("late", Link::Home, at(0x78)).unwrap();
+    let answer = asks(&late, at(0x78), home, &wire);
+    let answerer = answer.0.clone();
+    assert_eq!(answer.1.payload[4] & 0xe0, 0x60, "solicited, overrides, of no router: {answer:?}");
     let after = wire.stop().split_off(seen);
     let packets = all(&after);
     assert_eq!(unprotected(&packets), Vec::<&Ip>::new());
@@ -141,7 +167,11 @@ real_kernel_test!(coming_home_is_signalled_plainly_and_told_to_the_neighbours, {
     assert_eq!((ip.source, ip.type_2_routing_header), (HOME_AGENT, None), "{ip:?}");
 
     // Nothing was sent from the home address on this link before the update, and nobody was asked whether it is free.
-    let of_node = |packet: &&Packet| packet.octets[6..12] != *agent;
+    let is_update = |packet: &&Packet| packets::ip(packet).is_some_and(|ip| is_esp(&ip, updates));
+    let node = after.iter().find(is_update).unwrap().octets[6..12].to_vec();
+    assert_ne!(node, agent);
+    let of_node = |packet: &&Packet| packet.octets[6..12] == *node;
+    assert_eq!(answerer, node);
     let by_node: Vec<Packet> = after.iter().filter(of_node).cloned().collect();
     let first = all(&by_node).into_iter().find(|ip| ip.source == home).unwrap();
     assert!(is_esp(&first, updates), "{first:?}");

@@ -50,15 +50,21 @@ fn ids(suite: EspSuite) -> (EncryptionId, u16, IntegrityId) {
     }
 }
 
-/// One proposal for each suite. RFC 7296 §3.3.2: both kinds of sequence numbers are offered, the extended ones first;
-/// §1.2: no group in IKE_AUTH, and none of our own in CREATE_CHILD_SA.
+/// One proposal for each suite, without a key exchange: RFC 7296 §1.2 has none in IKE_AUTH.
 pub(crate) fn offer(suites: &[EspSuite], spi: u32) -> SecurityAssociation {
+    offer_with(suites, spi, &[])
+}
+
+/// One proposal for each suite, with these groups for a key exchange of the child's own. RFC 7296 §3.3.2: both kinds of sequence
+/// numbers are offered, the extended ones first.
+pub(crate) fn offer_with(suites: &[EspSuite], spi: u32, groups: &[Group]) -> SecurityAssociation {
     let proposals = (1u8..).zip(suites).map(|(number, suite)| {
         let (encryption, key_bits, integrity) = ids(*suite);
         let mut transforms = vec![Transform::encryption(encryption, key_bits)];
         if integrity != IntegrityId::None {
             transforms.push(Transform::integrity(integrity));
         }
+        transforms.extend(groups.iter().map(|group| Transform::group(*group)));
         transforms.extend([Transform::esn(Esn::Yes), Transform::esn(Esn::No)]);
         Proposal::esp(number, spi, transforms)
     });
@@ -101,15 +107,30 @@ pub(crate) fn choose(
     }
 }
 
-/// RFC 7296 §3.3.6: the initiator checks that the answer is one of the suites that it offered.
-pub(crate) fn check(suites: &[EspSuite], answer: &SecurityAssociation) -> Result<Chosen, Fault> {
+/// RFC 7296 §3.3.6: the initiator checks that the answer is one of the suites that it offered, with the group of its KE payload
+/// if it sent one. Then NONE was offered as well, and a peer that leaves the group out means that.
+pub(crate) fn check(suites: &[EspSuite], answer: &SecurityAssociation, ke: Option<Group>) -> Result<Chosen, Fault> {
     let [proposal] = answer.proposals.as_slice() else {
         return Err(Fault::syntax("the answer has not just one proposal"));
     };
     let index = usize::from(proposal.number).checked_sub(1);
     let chosen = index.and_then(|index| suites.get(index)).and_then(|suite| fit(proposal, *suite));
+    let mut groups = proposal.transforms.iter().filter_map(|transform| match transform.id {
+        TransformId::Group(group) => Some(group),
+        _ => None,
+    });
+    let (group, more) = (groups.next(), groups.next());
+    let of_group = usize::from(group.is_some());
+    let group = group.filter(|group| *group != Group::None);
     match chosen {
-        Some(chosen) if chosen.transforms.len() == proposal.transforms.len() => Ok(chosen),
+        Some(chosen)
+            if chosen.transforms.len() + of_group == proposal.transforms.len()
+                && more.is_none()
+                && (of_group == 0 || ke.is_some())
+                && (group.is_none() || group == ke) =>
+        {
+            Ok(Chosen { group, ..chosen })
+        }
         _ => Err(no_proposal_chosen("the answer chooses algorithms that were not offered")),
     }
 }
@@ -192,8 +213,72 @@ mod tests {
         for suite in SUITES {
             let chosen = choose(&Config::default(), &[suite], &offer(&SUITES, 4096), Exchange::IkeAuth).unwrap();
             assert_eq!((chosen.suite, chosen.spi, chosen.esn), (suite, 4096, true));
-            assert_eq!(check(&SUITES, &chosen.answer(5000)).unwrap().spi, 5000);
+            assert_eq!(check(&SUITES, &chosen.answer(5000), None).unwrap().spi, 5000);
         }
+    }
+
+    /// RFC 7296 §1.2, §3.3.2: no group, both kinds of sequence numbers, one proposal for each suite.
+    #[test]
+    fn our_offers_have_no_group_and_both_kinds_of_sequence_numbers() {
+        let offer = offer(&SUITES, 4096);
+        assert_eq!(offer.proposals.iter().map(|proposal| proposal.number).collect::<Vec<_>>(), [1, 2, 3]);
+        for proposal in &offer.proposals {
+            let esn: Vec<_> = proposal.transforms.iter().filter(|transform| transform.id.kind() == ESN).collect();
+            assert_eq!(esn, [&Transform::esn(Esn::Yes), &Transform::esn(Esn::No)]);
+            assert!(proposal.transforms.iter().all(|transform| transform.id.kind() != GROUP));
+            assert_eq!(proposal.spi32(), Some(4096));
+        }
+    }
+
+    /// RFC 7296 §3.3.2: who offers one kind of sequence numbers gets that kind.
+    #[test]
+    fn the_only_kind_of_sequence_numbers_that_is_offered_is_taken() {
+        for only in [Esn::Yes, Esn::No] {
+            let mut offer = offer(&SUITES, 4096);
+            for proposal in &mut offer.proposals {
+                proposal.transforms.retain(|transform| {
+                    !matches!(transform.id, TransformId::Esn(_)) || *transform == Transform::esn(only)
+                });
+            }
+            let chosen = choose(&Config::default(), &SUITES, &offer, Exchange::IkeAuth).unwrap();
+            assert_eq!(chosen.esn, only == Esn::Yes);
+        }
+    }
+
+    /// RFC 8221 §5, §6, RFC 4877 §4.3: no weak encryption, and no encryption without integrity, NULL least of all.
+    #[test]
+    fn weak_and_null_algorithms_are_never_chosen() {
+        let refused = |transforms: Vec<Transform>| {
+            let transforms = [transforms, vec![Transform::esn(Esn::No)]].concat();
+            let offer = SecurityAssociation { proposals: vec![Proposal::esp(1, 4096, transforms)] };
+            choose(&Config::default(), &SUITES, &offer, Exchange::IkeAuth).unwrap_err().notify().0
+        };
+        let encryption = |code| Transform::new(TransformId::Encryption(EncryptionId::from_code(code)));
+        let good = Transform::integrity(IntegrityId::HmacSha256_128);
+        // DES_IV64, DES, 3DES, IDEA, Blowfish, 3IDEA, DES_IV32, NULL.
+        for code in [1, 2, 3, 5, 7, 8, 9, 11] {
+            assert_eq!(refused(vec![encryption(code), good.clone()]), NotifyType::NoProposalChosen, "{code}");
+            assert_eq!(refused(vec![encryption(code)]), NotifyType::NoProposalChosen, "{code}");
+        }
+        let cbc = Transform::encryption(EncryptionId::AesCbc, 256);
+        // NONE, MD5, SHA-1, DES-MAC, KPDK-MD5.
+        for code in [0, 1, 2, 3, 4] {
+            let integrity = Transform::integrity(IntegrityId::from_code(code));
+            assert_eq!(refused(vec![cbc.clone(), integrity]), NotifyType::NoProposalChosen, "{code}");
+        }
+        assert_eq!(refused(vec![cbc]), NotifyType::NoProposalChosen, "no integrity at all");
+    }
+
+    #[test]
+    fn an_answer_has_the_group_of_our_ke_payload_or_none() {
+        let chosen = |groups: &[Group], ke| choose_with(groups, Exchange::CreateChild(ke)).unwrap().answer(5000);
+        let check = |answer: &SecurityAssociation, ke| check(&SUITES, answer, ke).map(|chosen| chosen.group);
+        let (with, none) = (chosen(&[Group::P256], Some(Group::P256)), chosen(&[Group::None], Some(Group::P256)));
+        assert_eq!(check(&with, Some(Group::P256)).unwrap(), Some(Group::P256));
+        assert_eq!(check(&none, Some(Group::P256)).unwrap(), None);
+        assert_eq!(check(&chosen(&[], None), Some(Group::P256)).unwrap(), None);
+        assert!(check(&with, Some(Group::X25519)).is_err());
+        assert!(check(&with, None).is_err() && check(&none, None).is_err());
     }
 
     #[test]
@@ -201,6 +286,10 @@ mod tests {
         assert!(choose_with(&[Group::Modp2048], Exchange::IkeAuth).unwrap().group.is_none());
         let chosen = choose_with(&[Group::P256, Group::None], Exchange::IkeAuth).unwrap();
         assert!(chosen.transforms.contains(&Transform::group(Group::None)));
+        // RFC 7296 §3.3.6: with NONE chosen a KE payload is ignored.
+        let offered = Exchange::CreateChild(Some(Group::Modp2048));
+        let chosen = choose_with(&[Group::Modp2048, Group::None], offered).unwrap();
+        assert!(chosen.group.is_none() && chosen.transforms.contains(&Transform::group(Group::None)));
     }
 
     #[test]

@@ -158,6 +158,77 @@ mod tests {
         assert!(choose(&config, &offer, Group::X25519, false).is_err());
     }
 
+    /// RFC 7296 §3.3.5, §3.3.6: a key length where there is none, or none where there has to be one, costs its transform only.
+    #[test]
+    fn a_key_length_too_many_or_too_few_makes_its_transform_unacceptable() {
+        let config = Config::default();
+        let with = |at: usize, attributes: Vec<crate::wire::Attribute>| {
+            let mut offer = offer(&config, None);
+            offer.proposals.truncate(1);
+            offer.proposals[0].transforms[at].attributes = attributes;
+            offer
+        };
+        let length = |bits| crate::wire::Attribute::Short { kind: crate::wire::transform::KEY_LENGTH, value: bits };
+        assert!(choose(&config, &with(0, vec![length(256)]), Group::X25519, false).is_ok());
+        assert!(choose(&config, &with(0, vec![]), Group::X25519, false).is_err(), "AES without its key length");
+        assert!(choose(&config, &with(0, vec![length(192)]), Group::X25519, false).is_err());
+        assert!(choose(&config, &with(1, vec![length(256)]), Group::X25519, false).is_err(), "a PRF with one");
+        let mut offer = with(0, vec![]);
+        offer.proposals[0].transforms.push(Transform::encryption(EncryptionId::AesGcm16, 256));
+        assert!(choose(&config, &offer, Group::X25519, false).is_ok(), "the other one is as good as before");
+    }
+
+    /// RFC 7296 §3.3.3: integrity NONE beside an AEAD is accepted and repeated.
+    #[test]
+    fn integrity_none_beside_an_aead_is_accepted() {
+        let config = Config::default();
+        let mut offer = offer(&config, None);
+        offer.proposals[0].transforms.push(Transform::integrity(IntegrityId::None));
+        let chosen = choose(&config, &offer, Group::X25519, false).unwrap();
+        assert_eq!(chosen.suite, IkeSuite::AesGcm16_256);
+        assert!(chosen.answer(None).proposals[0].transforms.contains(&Transform::integrity(IntegrityId::None)));
+    }
+
+    /// RFC 8247 §2: what must not be used is not accepted, whatever else is offered beside it.
+    #[test]
+    fn weak_algorithms_are_never_chosen() {
+        let config = Config::default();
+        let weak = [
+            vec![Transform::new(crate::wire::TransformId::Encryption(EncryptionId::from_code(2)))],
+            vec![Transform::new(crate::wire::TransformId::Encryption(EncryptionId::TripleDes))],
+            vec![Transform::new(crate::wire::TransformId::Encryption(EncryptionId::Null))],
+        ];
+        for encryption in weak {
+            for (prf, integrity, group) in [(1, 1, 1), (2, 2, 2), (5, 12, 22), (5, 12, 5), (5, 12, 14)] {
+                let transforms = [
+                    encryption.clone(),
+                    vec![
+                        Transform::prf(PrfId::from_code(prf)),
+                        Transform::integrity(IntegrityId::from_code(integrity)),
+                        Transform::group(Group::from_code(group)),
+                    ],
+                ]
+                .concat();
+                let offer = SecurityAssociation { proposals: vec![Proposal::ike(1, transforms)] };
+                let refused = choose(&config, &offer, Group::from_code(group), false).unwrap_err();
+                assert_eq!(refused.notify().0, NotifyType::NoProposalChosen);
+            }
+        }
+        // Good encryption does not make up for a weak PRF, integrity algorithm or group.
+        for (prf, integrity, group) in
+            [(1, 12, 31), (2, 12, 31), (5, 1, 31), (5, 2, 31), (5, 12, 1), (5, 12, 2), (5, 12, 22)]
+        {
+            let transforms = vec![
+                Transform::encryption(EncryptionId::AesCbc, 256),
+                Transform::prf(PrfId::from_code(prf)),
+                Transform::integrity(IntegrityId::from_code(integrity)),
+                Transform::group(Group::from_code(group)),
+            ];
+            let offer = SecurityAssociation { proposals: vec![Proposal::ike(1, transforms)] };
+            assert!(choose(&config, &offer, Group::from_code(group), false).is_err(), "{prf} {integrity} {group}");
+        }
+    }
+
     #[test]
     fn an_unknown_transform_type_makes_its_proposal_unacceptable_and_no_other() {
         let config = Config::default();

@@ -14,7 +14,7 @@ use crate::crypto::{ChildKeys, EspKeys, Secret, child_keys};
 use crate::fault::Fault;
 use crate::negotiate::esp;
 use crate::wire::ts::all_covered;
-use crate::wire::{Nonce, Notify, NotifyType, Payload, TrafficSelectors};
+use crate::wire::{Group, Nonce, Notify, NotifyType, Payload, SecurityAssociation, TrafficSelectors};
 
 /// When a child is rekeyed whose replacement was given up.
 const NEXT_REKEYING: Duration = Duration::from_secs(60);
@@ -77,9 +77,18 @@ pub(crate) type Refusal = (Option<NotifyType>, bool);
 
 /// RFC 4301 §4.4.1.3: TSi is what the side that starts the exchange may send.
 pub(crate) fn offer(request: &ChildRequest, spi: u32) -> Offer {
+    payloads(request, esp::offer(&request.suites, spi))
+}
+
+/// As [`offer`], with these groups for a key exchange of the child's own.
+pub(crate) fn offer_with(request: &ChildRequest, spi: u32, groups: &[Group]) -> Offer {
+    payloads(request, esp::offer_with(&request.suites, spi, groups))
+}
+
+fn payloads(request: &ChildRequest, sa: SecurityAssociation) -> Offer {
     Offer {
         mode: request.transport.then(|| notify(NotifyType::UseTransportMode)),
-        sa: Payload::Sa(esp::offer(&request.suites, spi)),
+        sa: Payload::Sa(sa),
         ts_i: Payload::TsI(TrafficSelectors::new(request.local_selectors.clone())),
         ts_r: Payload::TsR(TrafficSelectors::new(request.remote_selectors.clone())),
     }
@@ -97,6 +106,15 @@ pub(crate) fn offered(parts: Parts<'_>) -> Option<ChildOffer> {
 
 /// The initiator reads the answer to [`offer`].
 pub(crate) fn answered(request: &ChildRequest, parts: Parts<'_>) -> Result<Agreed, (Refusal, Fault)> {
+    answered_with(request, parts, None)
+}
+
+/// The initiator reads the answer to [`offer_with`], sent with a KE payload of this group.
+pub(crate) fn answered_with(
+    request: &ChildRequest,
+    parts: Parts<'_>,
+    ke: Option<Group>,
+) -> Result<Agreed, (Refusal, Fault)> {
     let (Some(sa), Some(ts_i), Some(ts_r)) = (parts.sa(), parts.ts_i(), parts.ts_r()) else {
         let error = parts.error();
         let reason = error.map_or_else(|| "the answer has neither a child nor an error".to_owned(), |e| e.to_string());
@@ -104,7 +122,7 @@ pub(crate) fn answered(request: &ChildRequest, parts: Parts<'_>) -> Result<Agree
     };
     // From here on the peer has the child: if we do not want it, it has to be told.
     let refuse = |fault: Fault| ((None, true), fault);
-    let chosen = esp::check(&request.suites, sa).map_err(refuse)?;
+    let chosen = esp::check(&request.suites, sa, ke).map_err(refuse)?;
     // RFC 7296 §2.9: the answer is a subset of what was asked for.
     if ts_i.is_empty()
         || ts_r.is_empty()

@@ -5,15 +5,17 @@ use std::time::Instant;
 use super::auth::reason_of;
 use super::child::{self, Agreed, ChildState, NewChild};
 use super::established::{Established, Which};
-use super::exchange::{ChildExchange, ChildRival, Purpose, Work, lowest};
+use super::exchange::{ChildExchange, ChildRival, Purpose, Task, Work, lowest};
 use super::init::key_pair;
 use super::payloads::{Parts, needed};
+use super::tasks::MAX_ATTEMPTS;
 use super::{Context, IkeSa, State};
 use crate::action::{Action, ChildDecision, ChildId, ChildOffer, Endpoints};
+use crate::crypto::Secret;
 use crate::fault::Fault;
-use crate::negotiate::esp;
+use crate::negotiate::{esp, ike};
 use crate::wire::ts::all_covered;
-use crate::wire::{ExchangeType, KeyExchange, Nonce, Notify, NotifyType, Payload, Protocol};
+use crate::wire::{ExchangeType, Group, KeyExchange, Nonce, Notify, NotifyType, Payload, Protocol};
 
 /// The peer asks for a child, and the owner is asked.
 #[derive(Debug)]
@@ -45,7 +47,18 @@ impl IkeSa {
                     self.replaced_by_us(ctx, &mut established, old, id, &ours, exchange.rival);
                 }
             }
-            Err((refusal, fault)) => self.child_not_created(ctx, &mut established, exchange, refusal, &fault),
+            Err((refusal, fault)) => match group_wanted(ctx, &exchange, refusal.0, parts) {
+                Some(group) => {
+                    established.child_group = Some(group);
+                    ctx.registry.release_esp_spi(self.id, exchange.spi);
+                    let work = match exchange.replaces {
+                        Some(old) => Work::RekeyChild(old),
+                        None => Work::CreateChild(exchange.request),
+                    };
+                    established.queue.push(Task { work, not_before: ctx.now, attempt: exchange.attempt + 1 });
+                }
+                None => self.child_not_created(ctx, &mut established, exchange, refusal, &fault),
+            },
         }
         self.settle(ctx, established)
     }
@@ -57,7 +70,7 @@ impl IkeSa {
         exchange: &ChildExchange,
         parts: Parts<'_>,
     ) -> Result<(Agreed, crate::crypto::ChildKeys, Nonce), (child::Refusal, Fault)> {
-        let agreed = child::answered(&exchange.request, parts)?;
+        let agreed = child::answered_with(&exchange.request, parts, exchange.group())?;
         let refuse = |fault: Fault| ((None, true), fault);
         if exchange.deleted.contains(&agreed.chosen.spi) {
             // The Delete has overtaken the answer: the peer does not hold it any more.
@@ -73,11 +86,13 @@ impl IkeSa {
         {
             return Err(refuse(Fault::peer(NotifyType::TsUnacceptable, "the peer narrows a child by rekeying it")));
         }
+        let shared = agree_on_key(exchange, agreed.chosen.group, parts).map_err(refuse)?;
         let nonce = needed(parts.nonce(), "Nonce").map_err(refuse)?.clone();
         let generation = established
             .generation_mut(which)
             .ok_or_else(|| refuse(Fault::Local("the generation of the exchange is gone".into())))?;
-        let keys = child::keys(generation, agreed.chosen.suite, None, (&exchange.nonce, &nonce)).map_err(refuse)?;
+        let keys =
+            child::keys(generation, agreed.chosen.suite, shared.as_ref(), (&exchange.nonce, &nonce)).map_err(refuse)?;
         Ok((agreed, keys, nonce))
     }
 
@@ -336,6 +351,36 @@ impl IkeSa {
         // RFC 7296 §2.8: we can receive on the child before the peer hears of it.
         ctx.emit(Action::Send { endpoints: from, bytes });
         Ok((id, lowest(nonce_i, &nonce_r)))
+    }
+}
+
+/// The secret of the child's own key exchange, if the answer has one.
+fn agree_on_key(exchange: &ChildExchange, group: Option<Group>, parts: Parts<'_>) -> Result<Option<Secret>, Fault> {
+    let (Some(group), Some(key)) = (group, &exchange.key) else { return Ok(None) };
+    let ke = needed(parts.ke(), "KE")?;
+    if ke.group != group {
+        return Err(Fault::syntax("KE of another group"));
+    }
+    key.agree(&ke.data).map(Some).map_err(|error| Fault::Crypto(error.to_string()))
+}
+
+/// The group with which a refused child is to be tried again: the first if there was none and the peer perhaps wants one, else
+/// the one that the peer names (RFC 7296 §1.3). Neither without end.
+fn group_wanted(
+    ctx: &Context<'_>,
+    exchange: &ChildExchange,
+    error: Option<NotifyType>,
+    parts: Parts<'_>,
+) -> Option<Group> {
+    let mut groups = ike::groups(ctx.config).map(|group| group.id());
+    match error? {
+        NotifyType::NoProposalChosen if exchange.key.is_none() => groups.next(),
+        NotifyType::InvalidKePayload if exchange.attempt < MAX_ATTEMPTS => {
+            let data = &parts.notify(NotifyType::InvalidKePayload)?.data;
+            let wanted = Group::from_code(u16::from_be_bytes(data.as_slice().try_into().ok()?));
+            groups.find(|group| *group == wanted && Some(wanted) != exchange.group())
+        }
+        _ => None,
     }
 }
 

@@ -8,13 +8,14 @@ use super::child::{Child, ChildState};
 use super::create_child::Judging;
 use super::exchange::{ChildExchange, Purpose, Task, Work};
 use super::generation::{Generation, Patience};
+use super::payloads::Parts;
 use super::respond::contents_fault;
 use super::window::Arrival;
 use super::{Context, IkeSa, LINGER, State};
 use crate::action::{Action, ChildId, CloseReason, Endpoints, Lease};
 use crate::crypto::OpenError;
 use crate::fault::Fault;
-use crate::wire::{Delete, ExchangeType, Header, Identity, Message, NotifyType, Payload};
+use crate::wire::{Delete, ExchangeType, Group, Header, Identity, Message, NotifyType, Payload};
 
 /// Generations that are over but not yet forgotten. A peer can rekey as often as it likes; more than these it does not need.
 const MAX_RETIRED: usize = 4;
@@ -36,6 +37,8 @@ pub(crate) struct Established {
     pub(crate) rival: Option<Rival>,
     pub(crate) retired: Vec<Retired>,
     pub(crate) children: BTreeMap<ChildId, Child>,
+    /// The group of the key exchange that the peer wants children to have; none until it has refused one without.
+    pub(crate) child_group: Option<Group>,
     /// Filled by the owner and by timers only, never by the peer.
     pub(crate) queue: Vec<Task>,
     pub(crate) judging: Option<Judging>,
@@ -83,6 +86,7 @@ impl Established {
             rival: None,
             retired: Vec::new(),
             children: BTreeMap::new(),
+            child_group: None,
             queue: Vec::new(),
             judging: None,
             rekey_at: Some(rekey_at),
@@ -226,6 +230,13 @@ impl IkeSa {
         which: Which,
         message: Message,
     ) -> State {
+        if Parts(&message.payloads).has(NotifyType::InvalidSyntax) {
+            // RFC 7296 §2.21.3: fatal on both sides: the peer has no IKE SA any more.
+            let reason = "the peer answers INVALID_SYNTAX";
+            self.audit(ctx, Some(&established.peer), reason);
+            self.tear_down(ctx, &established, CloseReason::Refused(NotifyType::InvalidSyntax));
+            return State::Gone;
+        }
         let purpose = established.generation_mut(which).and_then(|g| g.outgoing.answered(message.header.message_id));
         match purpose {
             None => self.settle(ctx, established),

@@ -33,6 +33,8 @@ pub(crate) struct ChildExchange {
     /// Our inbound SPI.
     pub(crate) spi: u32,
     pub(crate) nonce: Nonce,
+    /// The child's own key exchange, if the peer wants one.
+    pub(crate) key: Option<Box<dyn KeyPair>>,
     pub(crate) replaces: Option<ChildId>,
     pub(crate) attempt: u32,
     /// RFC 7296 §2.8.1: what the peer made of the same old child meanwhile.
@@ -45,8 +47,19 @@ pub(crate) struct ChildExchange {
 }
 
 impl ChildExchange {
-    pub(crate) fn new(request: ChildRequest, spi: u32, nonce: Nonce, replaces: Option<ChildId>, attempt: u32) -> Self {
-        Self { request, spi, nonce, replaces, attempt, rival: None, deleted: BTreeSet::new(), unwanted: false }
+    pub(crate) fn new(
+        request: ChildRequest,
+        spi: u32,
+        (nonce, key): (Nonce, Option<Box<dyn KeyPair>>),
+        replaces: Option<ChildId>,
+        attempt: u32,
+    ) -> Self {
+        Self { request, spi, nonce, key, replaces, attempt, rival: None, deleted: BTreeSet::new(), unwanted: false }
+    }
+
+    /// The group of the child's own key exchange.
+    pub(crate) fn group(&self) -> Option<Group> {
+        self.key.as_ref().map(|key| key.group())
     }
 
     /// The peer has deleted a child of this SPI, which is none that we have.

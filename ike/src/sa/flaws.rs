@@ -446,14 +446,19 @@ fn a_broken_answer_ends_the_ike_sa_only_if_something_was_asked() {
     assert!(matches!(pair.closed(), Some(CloseReason::Protocol(_))));
 }
 
-/// RFC 7296 §2.22: compression is asked for and not granted.
+/// RFC 7296 §2.22, §1.3.1: compression, padding against traffic analysis and non-first fragments are each side's own wish: they
+/// are declined by silence, and the child stands.
 #[test]
-fn ip_compression_is_declined() {
+fn what_a_child_may_have_besides_is_declined_by_silence() {
     let mut pair = Pair::new();
-    let compression = Notify::with_data(NotifyType::IpcompSupported, vec![0, 7, 2]);
-    let payloads = [vec![Payload::Notify(compression)], child_payloads(5000)].concat();
+    let wishes = [
+        Notify::with_data(NotifyType::IpcompSupported, vec![0, 7, 2]),
+        Notify::new(NotifyType::EspTfcPaddingNotSupported),
+        Notify::new(NotifyType::NonFirstFragmentsAlso),
+    ];
+    let payloads = [wishes.into_iter().map(Payload::Notify).collect(), child_payloads(5000)].concat();
     let answer = pair.ask(ExchangeType::CreateChildSa, payloads);
-    assert!(answer.notify(NotifyType::IpcompSupported).is_none() && Parts(&answer.payloads).sa().is_some());
+    assert_eq!(kinds(&answer), ["SA", "Nonce", "TSi", "TSr"]);
 }
 
 /// RFC 7296 §3.3.6, §2.7: NONE is no key exchange for an IKE SA, and one transform of each type is chosen.

@@ -244,6 +244,11 @@ fn invalid_ke_payload_is_followed_when_the_ike_sa_is_rekeyed_and_not_for_ever() 
     assert_eq!(Parts(&again.payloads).ke().unwrap().group, Group::P256);
     let offers = |message: &Message| Parts(&message.payloads).sa().unwrap().proposals.len();
     assert_eq!(offers(&again), offers(&ours), "all suites are offered again");
+    for message in [&ours, &again] {
+        let group = Transform::group(Parts(&message.payloads).ke().unwrap().group);
+        let proposals = &Parts(&message.payloads).sa().unwrap().proposals;
+        assert!(proposals.iter().all(|proposal| proposal.transforms.contains(&group)), "RFC 7296 §1.3, §3.4");
+    }
     assert!(pair.reply(CREATE, &wants(31)).is_empty(), "not at once");
     let mut requests = 0;
     for _ in 0..600 {
@@ -322,6 +327,7 @@ fn a_child_that_the_peer_does_not_know_is_made_anew() {
     let sent = pair.reply(CREATE, &[Payload::Notify(Notify::esp(NotifyType::ChildSaNotFound, spi))]);
     let message = pair.read(&sent[0]);
     assert!(message.notify(NotifyType::RekeySa).is_none() && Parts(&message.payloads).sa().is_some());
+    assert!(Parts(&message.payloads).ke().is_none(), "RFC 7296 §3.4: no group is offered, so no KE");
     assert!(!pair.us.children(ID).contains(&old));
 }
 
@@ -335,6 +341,19 @@ fn an_unknown_error_in_an_answer_is_a_failed_request() {
         .iter()
         .any(|action| matches!(action, Action::ChildFailed { tag: 9, notify: Some(NotifyType::Other(9999)), .. }));
     assert!(failed && pair.us.established() == 1);
+}
+
+/// RFC 7296 §2.21.3: INVALID_SYNTAX ends the IKE SA on both sides, without a Delete.
+#[test]
+fn invalid_syntax_in_an_answer_ends_the_ike_sa() {
+    for busy in [creating_child, rekeying_ike, deleting_child] {
+        let (mut pair, ours) = busy();
+        let sent = pair.reply(ours.header.exchange, &[Payload::Notify(Notify::new(NotifyType::InvalidSyntax))]);
+        assert!(sent.is_empty());
+        assert_eq!(pair.closed(), Some(&CloseReason::Refused(NotifyType::InvalidSyntax)));
+        assert!(pair.us.is_empty());
+        assert!(pair.did.iter().any(|action| matches!(action, Action::RemoveChild(_))));
+    }
 }
 
 /// RFC 7296 §2.25: not at once, with growing pauses, and not for ever.

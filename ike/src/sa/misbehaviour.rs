@@ -189,7 +189,13 @@ fn unknown_notifies_vendor_ids_and_settings_are_passed_over() {
             Payload::Notify(Notify::new(NotifyType::Other(40000))),
             Payload::Notify(Notify::esp(NotifyType::InvalidSpi, 7)),
             Payload::VendorId(crate::wire::VendorId(b"somebody".to_vec())),
+            Payload::Notify(Notify::with_data(NotifyType::SetWindowSize, vec![0, 0, 0, 5])),
             Payload::Cp(crate::wire::Configuration { kind: crate::wire::CfgType::Set, attributes: Vec::new() }),
+            // RFC 7296 §2.20: which version? None that we tell.
+            Payload::Cp(crate::wire::Configuration {
+                kind: crate::wire::CfgType::Request,
+                attributes: vec![crate::wire::CfgAttribute::Other { kind: 7, data: Vec::new() }],
+            }),
         ],
     );
     assert!(answer.payloads.is_empty());

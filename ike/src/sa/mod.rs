@@ -16,6 +16,8 @@ pub(crate) mod tasks;
 pub(crate) mod window;
 
 #[cfg(test)]
+mod child_group;
+#[cfg(test)]
 mod flaws;
 #[cfg(test)]
 mod matrix;
@@ -153,6 +155,17 @@ impl IkeSa {
 
     pub(crate) fn closed(&self, ctx: &mut Context<'_>, tag: u64, reason: CloseReason) {
         ctx.emit(Action::Closed { ike_sa: self.id, tag, reason });
+    }
+
+    /// The owner's mark, as long as we are building it.
+    pub(crate) fn attempt(&self) -> Option<u64> {
+        match &self.state {
+            State::InitSent(state) => Some(state.connect.tag),
+            State::Signing(state) => Some(state.auth.connect.tag),
+            State::AuthSent(state) => Some(state.auth.connect.tag),
+            State::Checking(state) => Some(state.auth.connect.tag),
+            State::HalfOpen(_) | State::Answering(_) | State::Established(_) | State::Ended(_) | State::Gone => None,
+        }
     }
 
     /// A message that names one of our SPIs.

@@ -8,6 +8,7 @@ use super::established::Established;
 use super::exchange::{ChildExchange, IkeExchange, Purpose, Task, Work};
 use super::{Context, IkeSa, State};
 use crate::action::{Action, ChildId, ChildRequest, CloseReason};
+use crate::crypto::KeyPair;
 use crate::fault::Fault;
 use crate::negotiate::ike;
 use crate::wire::{Delete, ExchangeType, Group, KeyExchange, Notify, NotifyType, Payload};
@@ -15,7 +16,7 @@ use crate::wire::{Delete, ExchangeType, Group, KeyExchange, Notify, NotifyType, 
 /// RFC 7296 §2.25: the pause after the first TEMPORARY_FAILURE; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// With the doubling, a request is tried again for about four minutes.
-const MAX_ATTEMPTS: u32 = 8;
+pub(crate) const MAX_ATTEMPTS: u32 = 8;
 
 impl IkeSa {
     /// Starts what can be started, and sets the timers that depend on it. Every way through an established IKE SA ends here.
@@ -99,14 +100,22 @@ impl IkeSa {
         attempt: u32,
     ) -> Result<(), Fault> {
         let nonce = ctx.nonce()?;
+        // RFC 7296 §1.3.1: a key exchange of the child's own is optional; it costs both sides time at every attachment and is
+        // left to peers that want it. NONE lets them say that this child needs none.
+        let key = established.child_group.map(|group| super::init::key_pair(ctx, group)).transpose()?;
+        let mut groups: Vec<Group> = key.iter().flat_map(|_| ike::groups(ctx.config)).map(|group| group.id()).collect();
+        groups.extend(key.iter().map(|_| Group::None));
         let spi = ctx.registry.new_esp_spi(self.id, ctx.random);
-        let offer = child::offer(&request, spi);
+        let offer = child::offer_with(&request, spi, &groups);
         let old = replaces.and_then(|old| established.children.get(&old));
         let mut payloads = Vec::new();
         payloads.extend(old.map(|old| Payload::Notify(Notify::esp(NotifyType::RekeySa, old.spi_in))));
         payloads.extend(offer.mode);
-        payloads.extend([offer.sa, Payload::Nonce(nonce.clone()), offer.ts_i, offer.ts_r]);
-        let purpose = Purpose::Child(ChildExchange::new(request, spi, nonce, replaces, attempt));
+        let ke = |key: &dyn KeyPair| KeyExchange { group: key.group(), data: key.public_value().to_vec() };
+        payloads.extend([offer.sa, Payload::Nonce(nonce.clone())]);
+        payloads.extend(key.as_deref().map(ke).map(Payload::Ke));
+        payloads.extend([offer.ts_i, offer.ts_r]);
+        let purpose = Purpose::Child(ChildExchange::new(request, spi, (nonce, key), replaces, attempt));
         established
             .current
             .request(ctx, self.endpoints, ExchangeType::CreateChildSa, &payloads, purpose)

@@ -236,6 +236,29 @@ mod tests {
         assert_eq!(incoming.arrival(3), Arrival::Dropped);
     }
 
+    /// RFC 7296 §2.2: a Message ID is used once; long before there is none left the IKE SA is rekeyed.
+    #[test]
+    fn message_ids_come_to_an_end_and_do_not_wrap() {
+        let mut outgoing = Outgoing::starting_at(u32::MAX - 0x1_0001);
+        assert!(!outgoing.worn_out());
+        for left in [0x1_0001, 0x1_0000] {
+            let id = outgoing.free().unwrap();
+            assert_eq!(id, u32::MAX - left);
+            outgoing.begin(id, Retransmission::new(crate::test_clock(), &Config::default(), Vec::new()), ());
+            outgoing.answered(id);
+        }
+        assert!(outgoing.worn_out());
+        let mut outgoing = Outgoing::starting_at(u32::MAX);
+        outgoing.begin(u32::MAX, Retransmission::new(crate::test_clock(), &Config::default(), Vec::new()), ());
+        outgoing.answered(u32::MAX);
+        assert_eq!(outgoing.free(), None);
+        let mut incoming = Incoming::starting_at(u32::MAX);
+        assert_eq!(incoming.arrival(u32::MAX), Arrival::New);
+        incoming.answered(vec![1]);
+        assert_eq!(incoming.arrival(u32::MAX), Arrival::Repeated(&[1]));
+        assert_eq!(incoming.arrival(0), Arrival::Dropped);
+    }
+
     #[test]
     fn an_answer_to_another_request_leaves_ours_outstanding() {
         let config = Config::default();

@@ -162,6 +162,37 @@ fn message() -> impl Strategy<Value = Message> {
     })
 }
 
+/// RFC 7296 §2.5, §3.2, §3.3.1, §3.3.2, §3.4, §3.8, §3.13, §3.15: what is reserved is ignored, in every payload that has something.
+#[test]
+fn reserved_octets_and_bits_are_ignored() {
+    let selector = TrafficSelector::any(crate::wire::ts::EVERY_IPV6);
+    let transforms = vec![Transform::encryption(EncryptionId::AesCbc, 256), Transform::esn(Esn::No)];
+    // Where they are, from the generic header on.
+    let cases = [
+        (
+            Payload::Sa(SecurityAssociation { proposals: vec![Proposal::esp(1, 4096, transforms)] }),
+            vec![5, 17, 21, 29, 33],
+        ),
+        (Payload::Ke(KeyExchange { group: Group::X25519, data: vec![7; 32] }), vec![6, 7]),
+        (Payload::Auth(Authentication { method: AuthMethod::SharedKey, data: vec![7; 32] }), vec![5, 6, 7]),
+        (Payload::TsI(TrafficSelectors::new(vec![selector])), vec![5, 6, 7]),
+        (Payload::Cp(Configuration { kind: CfgType::Request, attributes: vec![] }), vec![5, 6, 7]),
+        (Payload::Notify(Notify::new(NotifyType::InitialContact)), vec![]),
+        (Payload::Delete(Delete::Ike), vec![]),
+        (Payload::VendorId(VendorId(vec![1])), vec![]),
+    ];
+    for (payload, reserved) in cases {
+        let (first, octets) = write_chain(std::slice::from_ref(&payload)).unwrap();
+        // The critical bit of a known payload and the seven reserved bits of the generic header.
+        for at in reserved.into_iter().chain([1]) {
+            assert_eq!(octets[at], 0, "{first}, octet {at} is sent as zero");
+            let mut changed = octets.clone();
+            changed[at] = 0xff;
+            assert_eq!(parse_chain(first, &changed), Ok(vec![payload.clone()]), "{first}, octet {at}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn each_payload_is_read_back_as_it_was_written(payload in payload()) {

@@ -9,6 +9,8 @@ mod established;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod movement;
 #[cfg(test)]
 mod stranger;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Demo;
-use crate::lab::{Guest, Kernel, Stream, Verdict, output_folder};
+use crate::lab::{Guest, Kernel, Stream, Verdict, output_folder, tree};
 
 /// Programs that the story uses, and the packages that have them.
 const PROGRAMS: [(&str, &str); 2] = [("ip", "iproute2"), ("radvd", "radvd")];
@@ -56,7 +56,9 @@ pub(super) fn run(demo: &Demo) -> Result<bool, String> {
     if let Some(to) = &demo.pcap {
         folder.keep_captures(to).map_err(|error| format!("{}: {error}", to.display()))?;
         if !demo.json {
-            say(&format!("Captures of every link and the logged keys are in {}.", to.display()));
+            let to = to.display();
+            say(&format!("Captures of every link are in {to}. To read into them, with the home agent's keys:"));
+            say(&format!("  WIRESHARK_CONFIG_DIR={to}/ha.keys tshark -r {to}/a.pcap"));
         }
     }
     match outcome.verdict {
@@ -108,12 +110,7 @@ impl Folder {
 
     /// Copies what the guest left for it.
     fn keep_captures(&self, to: &Path) -> io::Result<()> {
-        fs::create_dir_all(to)?;
-        for entry in fs::read_dir(self.0.join("captures"))? {
-            let entry = entry?;
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-        Ok(())
+        tree::copy(&self.0.join("captures"), to)
     }
 }
 

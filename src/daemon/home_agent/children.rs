@@ -11,9 +11,7 @@ use super::{HomeAgent, apply};
 use crate::daemon::shell::Shell;
 use crate::kernel::op::Op;
 use crate::rfc4877::child::{self, Child, Purpose, Side};
-use crate::rfc4877::movement;
 use crate::rfc4877::pad::Pad;
-use crate::rfc4877::spd::{self, Policies};
 
 impl HomeAgent {
     pub(super) fn children_of(&self, home_address: HomeAddress) -> Vec<Child> {
@@ -27,16 +25,18 @@ impl HomeAgent {
         };
         let mut ops: Vec<Op> = child.install(sa).into();
         self.children.insert(sa.id, (sa.ike_sa, child));
-        let desired = self.desired(child.home_address);
-        if let (Some(desired), Some((_, current))) = (&desired, self.bound.get(&child.home_address)) {
-            ops.extend(spd::difference(current, desired));
+        let mut plan = self.plan(child.home_address);
+        if let Some(plan) = &mut plan {
+            ops.append(&mut plan.ops);
         }
         if !apply(&ops, shell) {
             self.children.remove(&sa.id);
             self.ike.handle(now, Input::InstallFailed(sa.id));
             return;
         }
-        self.set_policies(child.home_address, desired);
+        if let Some(plan) = plan {
+            self.stands(child.home_address, plan);
+        }
         info!(
             event = "child", purpose = child.purpose.name(), home_address = %child.home_address,
             inbound = format_args!("{:08x}", child.inbound_spi), outbound = format_args!("{:08x}", child.outbound_spi),
@@ -69,28 +69,10 @@ impl HomeAgent {
         })
     }
 
-    /// The policies of a bound home address with the children that stand now; none if it is not bound.
-    fn desired(&self, home_address: HomeAddress) -> Option<Policies> {
-        let (care_of, _) = self.bound.get(&home_address)?;
-        let children = self.children_of(home_address);
-        Some(movement::binding_policies(home_address, self.settings.address, &children, *care_of))
-    }
-
-    fn set_policies(&mut self, home_address: HomeAddress, policies: Option<Policies>) {
-        if let (Some(policies), Some((_, current))) = (policies, self.bound.get_mut(&home_address)) {
-            *current = policies;
-        }
-    }
-
-    pub(super) fn remove_child(&mut self, id: ChildId, shell: &mut dyn Shell) {
+    pub(super) fn remove_child(&mut self, now: Instant, id: ChildId, shell: &mut dyn Shell) {
         let Some((_, child)) = self.children.remove(&id) else { return };
-        let desired = self.desired(child.home_address);
-        let mut ops = Vec::new();
-        if let (Some(desired), Some((_, current))) = (&desired, self.bound.get(&child.home_address)) {
-            ops.extend(spd::difference(current, desired));
-        }
-        ops.extend(child.remove());
-        apply(&ops, shell);
-        self.set_policies(child.home_address, desired);
+        // First policies, so that no packet looks for an SA that is gone.
+        self.reconcile(now, child.home_address, shell);
+        self.repair.remove(now, child.remove().into(), shell);
     }
 }

@@ -5,7 +5,7 @@ mod bindings;
 mod children;
 mod session;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
@@ -13,14 +13,17 @@ use ike::action::{ChildId, Endpoints, EspSuite, IkeSaId, Input, Lifetime, PeerPo
 use ike::wire::Identity;
 use mip6::action::{Authority, HomeAgentAction, HomeAgentInput, Interface, Via};
 use mip6::address::{CareOfAddress, HomeAddress, HomeAgentAddress, Prefix};
+use mip6::wire::BindingStatus;
 use tracing::{debug, info, warn};
 
+use super::repair::Repair;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::Failure;
 use crate::kernel::op::{Op, Protocol, RouteOptimization, SaKey};
 use crate::rfc4877::child::{self, Child, Purpose};
 use crate::rfc4877::pad::Pad;
 use crate::rfc4877::spd::{self, Policies};
+use bindings::Home;
 
 /// Credentials for a claimed identity, or why there are none.
 pub type Identify = Box<dyn Fn(&Identity) -> Result<PeerPolicy, String> + Send>;
@@ -54,8 +57,10 @@ pub struct HomeAgent {
     /// Who has proved to be whom.
     peers: BTreeMap<IkeSaId, Identity>,
     children: BTreeMap<ChildId, (IkeSaId, Child)>,
-    /// Bound home addresses: where they are, and the policies that stand for them.
-    bound: BTreeMap<HomeAddress, (CareOfAddress, Policies)>,
+    homes: BTreeMap<HomeAddress, Home>,
+    /// Home addresses for which the kernel has refused something.
+    unsettled: BTreeSet<HomeAddress>,
+    repair: Repair,
     next_reqid: u32,
     /// Whether the message in hand came without Home Address option: from the home link.
     direct: bool,
@@ -72,7 +77,9 @@ impl HomeAgent {
             pad,
             peers: BTreeMap::new(),
             children: BTreeMap::new(),
-            bound: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            repair: Repair::new(),
             next_reqid: child::FIRST_TUNNEL_REQID,
             direct: false,
             stopping: false,
@@ -133,6 +140,7 @@ impl HomeAgent {
         let authority = self.authority(HomeAddress(source));
         self.mip6.handle(now, HomeAgentInput::MobilityMessage { source, care_of, destination, authority, message });
         self.drain(now, shell);
+        self.direct = false;
     }
 
     /// RFC 4877 §4.2: whether the source is the home address of an identity that holds the SA it came under. The kernel lets a
@@ -172,14 +180,19 @@ impl HomeAgent {
         self.stopping && self.peers.is_empty()
     }
 
-    /// The CHILD_SAs that stand.
-    pub fn children(&self) -> impl Iterator<Item = (&ChildId, &Child)> {
-        self.children.iter().map(|(id, (_, child))| (id, child))
+    /// The IKE SAs that stand: whose, and between which addresses.
+    pub fn ike_sas(&self) -> impl Iterator<Item = (IkeSaId, &Identity, Option<Endpoints>)> {
+        self.peers.iter().map(|(ike_sa, identity)| (*ike_sa, identity, self.ike.endpoints(*ike_sa)))
+    }
+
+    /// The CHILD_SAs that stand, and under which IKE SA.
+    pub fn children(&self) -> impl Iterator<Item = (ChildId, IkeSaId, &Child)> {
+        self.children.iter().map(|(id, (ike_sa, child))| (*id, *ike_sa, child))
     }
 
     /// Where the bound home addresses are, and the policies that stand for them.
-    pub fn bound(&self) -> &BTreeMap<HomeAddress, (CareOfAddress, Policies)> {
-        &self.bound
+    pub fn bound(&self) -> impl Iterator<Item = (HomeAddress, CareOfAddress, &Policies)> {
+        self.homes.iter().filter_map(|(home_address, home)| Some((*home_address, home.bound?, &home.policies)))
     }
 
     /// Gives the IKE engine an order of the operator for every IKE SA (a liveness check).
@@ -200,7 +213,7 @@ impl HomeAgent {
 
     /// When [`HomeAgent::timeout`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.ike.deadline(), self.mip6.deadline()].into_iter().flatten().min()
+        [self.ike.deadline(), self.mip6.deadline(), self.repair.due()].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -210,6 +223,9 @@ impl HomeAgent {
         }
         if self.mip6.deadline().is_some_and(|at| at <= now) {
             self.mip6.handle(now, HomeAgentInput::Timeout);
+        }
+        if self.repair.due().is_some_and(|at| at <= now) {
+            self.mend(now, shell);
         }
         self.drain(now, shell);
     }
@@ -250,7 +266,7 @@ impl HomeAgent {
             }
             HomeAgentAction::ProbeDuplicate { address } => shell.probe_duplicate(self.settings.interface, address),
             HomeAgentAction::AnnounceProxy { home_address } => {
-                apply(&[Op::AddProxy { interface: self.settings.interface.0, address: home_address.0 }], shell);
+                self.defend(now, home_address.0, shell);
                 let link_layer = shell.link_layer(self.settings.interface);
                 let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 self.neighbour_discovery(ALL_NODES, message, shell);
@@ -266,10 +282,20 @@ impl HomeAgent {
                 care_of: care_of(via),
                 message,
             }),
-            HomeAgentAction::Judged { home_address, status, sequence, reason } => match reason {
-                Some(reason) => warn!(event = "binding_refused", %home_address, ?status, sequence, reason),
-                None => debug!(event = "binding_accepted", %home_address, ?status, sequence),
-            },
+            HomeAgentAction::Judged { home_address, status, sequence, reason } => {
+                match reason {
+                    Some(reason) => warn!(event = "binding_refused", %home_address, ?status, sequence, reason),
+                    None => debug!(event = "binding_accepted", %home_address, ?status, sequence),
+                }
+                if status == BindingStatus::DuplicateAddressDetectionFailed {
+                    self.pad.decline(home_address);
+                }
+                // RFC 6275 §10.3.2: at home the home address is where the mobile node's IKE is, whether or not there was a
+                // binding left to delete.
+                if self.direct && (status.is_accepted() || status == BindingStatus::NotHomeAgent) {
+                    self.move_ike(now, home_address, home_address.0);
+                }
+            }
             HomeAgentAction::Audit(reason) => warn!(event = "refused", reason),
         }
     }

@@ -46,12 +46,16 @@ impl HomeAgent {
             Action::ChildFailed { ike_sa, tag, notify } => {
                 debug!(event = "child_refused", peer = self.name(ike_sa), tag, ?notify);
             }
-            Action::RemoveChild(id) => self.remove_child(id, shell),
+            Action::RemoveChild(id) => self.remove_child(now, id, shell),
             // The mobile node builds another one if it finds out that this one is dead.
             Action::Doubtful(ike_sa) => debug!(event = "ike_doubtful", peer = self.name(ike_sa)),
             Action::Alive(ike_sa) => debug!(event = "ike_alive", peer = self.name(ike_sa)),
             Action::Closed { ike_sa, reason, .. } => {
-                info!(event = "ike_closed", peer = self.name(ike_sa), ?reason);
+                match self.peers.get(&ike_sa) {
+                    Some(peer) => info!(event = "ike_closed", %peer, %reason),
+                    // Who never proved to be anybody was refused with a line of its own.
+                    None => debug!(event = "ike_attempt_ended", %reason),
+                }
                 self.forget(now, ike_sa);
             }
             Action::Audit(audit) => {

@@ -3,23 +3,29 @@
 
 mod children;
 mod movement;
+mod repair;
 mod session;
+mod standing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use ike::action::{ChildId, Endpoints, EspSuite, IkeSaId, Input, Lifetime, LocalAuth, RemoteAuth};
 use ike::wire::Identity;
 use mip6::action::{Interface, Location, MobileNodeAction, MobileNodeInput};
-use mip6::address::{CareOfAddress, HomeAddress, HomeAgentAddress};
+use mip6::address::{HomeAddress, HomeAgentAddress};
+use mip6::wire::BindingStatus;
 use tracing::{debug, info, warn};
 
+use super::repair::Repair;
 use super::shell::{Icmp6, Shell};
-use crate::kernel::op::{Op, SaKey};
+use crate::kernel::op::Op;
 use crate::rfc4877::child::{self, Child};
 use crate::rfc4877::spd::Policies;
+use children::Wants;
 use session::Session;
+use standing::Standing;
 
 /// What a mobile node runs with.
 pub struct Settings {
@@ -44,23 +50,38 @@ pub struct Settings {
 /// How long to wait before IKE is tried anew, first and at the longest.
 const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// What follows the Binding Update of a movement.
+#[derive(Default)]
+struct AfterUpdate {
+    /// IKE's own end point.
+    moves_ike: bool,
+    /// The router that was left.
+    forget: Option<Op>,
+}
+
 /// A mobile node.
 pub struct MobileNode {
     settings: Settings,
     ike: ike::Engine,
     mip6: mip6::mn::MobileNode,
     session: Session,
-    children: BTreeMap<ChildId, Child>,
+    children: BTreeMap<ChildId, (IkeSaId, Child)>,
+    wants: Wants,
+    /// The Mobile IPv6 engine has been told that binding updates may be sent.
+    secured: bool,
     next_reqid: u32,
     location: Location,
     home_address: Option<HomeAddress>,
-    policies: Policies,
-    /// What is to be done after the Binding Update of a movement has left.
-    after_update: VecDeque<Op>,
-    /// The same for IKE's end points.
-    endpoints_after_update: Option<Endpoints>,
-    /// Copies of inbound SAs at the care-of address that was left softly.
-    lingering: Vec<(CareOfAddress, SaKey)>,
+    /// An assigned home address that another node has.
+    occupied: Option<HomeAddress>,
+    standing: Standing,
+    /// What the Binding Update of this place needs stands in the kernel.
+    arrived: bool,
+    /// How often in a row the kernel has refused that.
+    refusals: u32,
+    /// What follows a Binding Update of a movement, if that has not been done yet.
+    after_update: Option<AfterUpdate>,
+    repair: Repair,
     stopping: bool,
     finished: bool,
     /// Whether the IKE SA was built at another place than this.
@@ -81,12 +102,16 @@ impl MobileNode {
             mip6,
             session: Session::Idle { not_before: None, pause: RECONNECT.0 },
             children: BTreeMap::new(),
+            wants: Wants::new(),
+            secured: false,
             next_reqid: child::FIRST_TUNNEL_REQID,
             location: Location::Nowhere,
-            policies: Policies::new(),
-            after_update: VecDeque::new(),
-            endpoints_after_update: None,
-            lingering: Vec::new(),
+            occupied: None,
+            standing: Standing::default(),
+            arrived: true,
+            refusals: 0,
+            after_update: None,
+            repair: Repair::new(),
             stopping: false,
             finished: false,
             ike_moved: false,
@@ -147,14 +172,27 @@ impl MobileNode {
         self.home_address
     }
 
+    /// What the home agent has acknowledged, until it expires.
+    pub fn binding(&self) -> Option<&mip6::mn::Binding> {
+        self.mip6.binding()
+    }
+
+    /// Between which addresses the IKE SA with the home agent speaks.
+    pub fn ike_endpoints(&self) -> Option<Endpoints> {
+        match self.session {
+            Session::Established { ike_sa, .. } => self.ike.endpoints(ike_sa),
+            Session::Idle { .. } | Session::Connecting { .. } => None,
+        }
+    }
+
     /// The CHILD_SAs that stand.
     pub fn children(&self) -> impl Iterator<Item = (&ChildId, &Child)> {
-        self.children.iter()
+        self.children.iter().map(|(id, (_, child))| (id, child))
     }
 
     /// The policies that stand in the kernel.
     pub fn policies(&self) -> &Policies {
-        &self.policies
+        &self.standing.policies
     }
 
     /// Gives the IKE engine an order of the operator (a liveness check).
@@ -179,7 +217,8 @@ impl MobileNode {
             Session::Idle { not_before, .. } => not_before,
             Session::Connecting { .. } | Session::Established { .. } => None,
         };
-        [self.ike.deadline(), self.mip6.deadline(), reconnect].into_iter().flatten().min()
+        let own = [reconnect, self.wants.due(), self.repair.due()];
+        [self.ike.deadline(), self.mip6.deadline()].into_iter().chain(own).flatten().min()
     }
 
     /// Time has passed.
@@ -195,6 +234,12 @@ impl MobileNode {
         {
             self.connect(now);
         }
+        if self.wants.due().is_some_and(|at| at <= now) {
+            self.ask(now);
+        }
+        if self.repair.due().is_some_and(|at| at <= now) {
+            self.mend(now, shell);
+        }
         self.drain(now, shell);
     }
 
@@ -203,7 +248,7 @@ impl MobileNode {
         loop {
             if let Some(action) = self.mip6.poll() {
                 self.mobility_action(now, action, shell);
-            } else if !self.after_update.is_empty() || self.endpoints_after_update.is_some() {
+            } else if self.after_update.is_some() {
                 // No update went with the movement: nobody is registered with.
                 self.finish_movement(now, shell);
             } else if let Some(action) = self.ike.poll() {
@@ -220,16 +265,19 @@ impl MobileNode {
                 let message = super::router_solicitation(shell.link_layer(interface));
                 shell.send_icmp6(&neighbour_discovery(interface, None, ALL_ROUTERS, message));
             }
-            MobileNodeAction::AddCareOf(care_of) => self.add_care_of(now, care_of, shell),
+            MobileNodeAction::AddCareOf(care_of) => self.add_care_of(care_of, shell),
             // The farewell of IKE still needs it; what is ours is removed at the very end.
             MobileNodeAction::RemoveCareOf(_) if self.stopping => {}
             MobileNodeAction::RemoveCareOf(care_of) => self.remove_care_of(now, care_of, shell),
             MobileNodeAction::ProbeDuplicate { interface, address } => shell.probe_duplicate(interface, address),
             MobileNodeAction::Relocate { from, to, soft } => self.relocate(now, from, to, soft, shell),
             MobileNodeAction::SendBindingUpdate { home_address, home_agent, via, message, sequence, attempt } => {
-                // The kernel puts the Home Address option in by the policies of this place.
-                shell.send_mobility(home_address.0, home_agent.0, None, &message);
-                debug!(event = "binding_update", %home_address, sequence, attempt, ?via);
+                // The kernel puts ESP and the Home Address option in by the policies of this place. If it has refused
+                // them, nothing leaves; the update is repeated.
+                if self.arrived {
+                    shell.send_mobility(home_address.0, home_agent.0, None, &message);
+                    debug!(event = "binding_update", %home_address, sequence, attempt, ?via);
+                }
                 self.finish_movement(now, shell);
                 if attempt > 1 {
                     self.doubt(now);
@@ -240,6 +288,7 @@ impl MobileNode {
                     event = "bound", %home_address, %care_of, lifetime_s = lifetime.as_secs(),
                     round_trip_us = micros(round_trip), netlink_messages = std::mem::take(&mut self.netlink_messages)
                 );
+                self.succeeded();
                 if !key_mobility && self.ike_moved {
                     // RFC 6275 §11.7.3: with the K bit clear the IKE SA does not survive a movement, and a new one is built from
                     // the new care-of address; where it was built it is good.
@@ -254,6 +303,9 @@ impl MobileNode {
             }
             MobileNodeAction::Refused { home_address, status, retry } => {
                 warn!(event = "binding_refused", %home_address, ?status, retry);
+                if status == BindingStatus::DuplicateAddressDetectionFailed {
+                    self.replace_home_address(now, home_address);
+                }
             }
             MobileNodeAction::SendBindingError { source, destination, message } => {
                 shell.send_mobility(source, destination, None, &message);
@@ -263,6 +315,7 @@ impl MobileNode {
                 let message = super::unsolicited_advertisement(home_address.0, link_layer);
                 shell.send_icmp6(&neighbour_discovery(interface, Some(home_address.0), ALL_NODES, message));
             }
+            MobileNodeAction::SendPrefixSolicitation { .. } if !self.arrived => {}
             MobileNodeAction::SendPrefixSolicitation { home_address, home_agent, message } => {
                 shell.send_icmp6(&Icmp6 {
                     interface: None,
@@ -278,20 +331,6 @@ impl MobileNode {
             }
             MobileNodeAction::Stopped => self.disconnect(now),
             MobileNodeAction::Audit(reason) => warn!(event = "refused", reason),
-        }
-    }
-
-    /// Carries a batch out; what fails is an operator's matter and is said as such.
-    fn apply(&mut self, ops: &[Op], shell: &mut dyn Shell) -> bool {
-        match shell.apply(ops) {
-            Ok(done) => {
-                self.netlink_messages = self.netlink_messages.saturating_add(done.messages);
-                true
-            }
-            Err(failure) => {
-                warn!(event = "kernel_refused", %failure);
-                false
-            }
         }
     }
 }

@@ -9,6 +9,7 @@ use mip6::action::{Location, MobileNodeInput};
 use mip6::address::HomeAddress;
 use tracing::{debug, info, warn};
 
+use super::children::Wants;
 use super::{MobileNode, RECONNECT};
 use crate::daemon::shell::Shell;
 use crate::rfc4877::child::Purpose;
@@ -22,7 +23,8 @@ pub(super) enum Session {
     /// Being built.
     Connecting { pause: Duration },
     /// Stands. While the home agent may have forgotten it, another one is being built beside it, which will take its place.
-    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64> },
+    /// `pause`: before the next one is tried, should this one end. It is short again once we are bound.
+    Established { ike_sa: IkeSaId, attempt: u64, successor: Option<u64>, pause: Duration },
 }
 
 impl MobileNode {
@@ -56,7 +58,10 @@ impl MobileNode {
         // RFC 4877 §9: with no home address of our own an empty request asks for any; one that we had is suggested.
         let address = match self.settings.home_address {
             Some(_) => None,
-            None => Some(AddressRequest { suggestion: self.home_address.map(|home| home.0), dns: false }),
+            None => {
+                let suggestion = self.home_address.filter(|home| self.occupied != Some(*home)).map(|home| home.0);
+                Some(AddressRequest { suggestion, dns: false })
+            }
         };
         self.ike.handle(
             now,
@@ -105,15 +110,20 @@ impl MobileNode {
             }
             Action::Established { ike_sa, tag, peer, endpoints, lease } => {
                 info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
-                if let Session::Established { .. } = self.session {
-                    // The home agent may have forgotten the binding with the old one.
-                    self.mip6.handle(now, MobileNodeInput::Unsecured);
-                }
-                self.session = Session::Established { ike_sa, attempt: tag, successor: None };
+                let pause = match self.session {
+                    Session::Connecting { pause } | Session::Idle { pause, .. } => longer(pause),
+                    Session::Established { pause, .. } => {
+                        // The home agent may have forgotten the binding with the old one.
+                        self.unsecured(now);
+                        pause
+                    }
+                };
+                self.session = Session::Established { ike_sa, attempt: tag, successor: None, pause };
                 self.ike_moved = false;
+                self.wants = Wants::begin_with(Purpose::Binding);
                 let home_address = lease.map(|lease| HomeAddress(lease.address)).or(self.settings.home_address);
                 match home_address {
-                    Some(home_address) => self.adopt(home_address, shell),
+                    Some(home_address) => self.adopt(now, home_address, shell),
                     None => {
                         warn!(event = "no_home_address", %peer, "the home agent assigned none: set mobile.home_address");
                         self.ike.handle(now, Input::Close(ike_sa));
@@ -122,11 +132,11 @@ impl MobileNode {
             }
             Action::IkeRekeyed(_) => info!(event = "ike_rekeyed"),
             Action::InstallChild(sa) => self.install(now, &sa, shell),
-            Action::RemoveChild(id) => self.remove_child(id, shell),
+            Action::RemoveChild(id) => self.remove_child(now, id, shell),
             Action::ChildFailed { ike_sa, tag, notify } => self.child_failed(now, ike_sa, tag, notify),
             Action::Alive(_) => debug!(event = "ike_alive"),
             Action::Doubtful(ike_sa) => {
-                if matches!(self.session, Session::Established { ike_sa: ours, .. } if ours == ike_sa) {
+                if self.is_session(ike_sa) {
                     info!(event = "ike_doubtful", "the home agent seems to have forgotten us: another IKE SA is tried");
                     self.succeed(now);
                 }
@@ -145,54 +155,111 @@ impl MobileNode {
             Session::Established { successor, .. } if *successor == Some(tag) => {
                 // The old one tells for itself whether it is dead.
                 *successor = None;
-                debug!(event = "ike_attempt_ended", ?reason);
+                debug!(event = "ike_attempt_ended", %reason);
             }
             Session::Established { attempt, successor: Some(_), .. } if *attempt == tag => {
-                info!(event = "ike_closed", ?reason);
+                info!(event = "ike_closed", %reason);
                 self.session = Session::Connecting { pause: RECONNECT.0 };
-                self.mip6.handle(now, MobileNodeInput::Unsecured);
+                self.unsecured(now);
             }
             Session::Established { attempt, .. } if *attempt == tag => self.closed(now, reason),
             Session::Connecting { .. } if tag == self.attempt => self.closed(now, reason),
             Session::Established { .. } | Session::Connecting { .. } | Session::Idle { .. } => {
-                debug!(event = "ike_attempt_ended", ?reason);
+                debug!(event = "ike_attempt_ended", %reason);
             }
         }
     }
 
     fn closed(&mut self, now: Instant, reason: &CloseReason) {
         let pause = match self.session {
-            Session::Connecting { pause } => (pause * 2).min(RECONNECT.1),
-            Session::Established { .. } | Session::Idle { .. } => RECONNECT.0,
+            Session::Connecting { pause } => longer(pause),
+            Session::Established { pause, .. } => pause,
+            Session::Idle { .. } => RECONNECT.0,
         };
-        self.mip6.handle(now, MobileNodeInput::Unsecured);
+        self.unsecured(now);
         if self.stopping {
             self.session = Session::Idle { not_before: None, pause };
             self.finished = true;
             return;
         }
-        warn!(event = "ike_closed", ?reason, retry_s = pause.as_secs());
+        warn!(event = "ike_closed", %reason, retry_s = pause.as_secs());
         self.session = Session::Idle { not_before: Some(now + pause), pause };
     }
 
+    /// We are bound: what went wrong before is over.
+    pub(super) fn succeeded(&mut self) {
+        if let Session::Established { pause, .. } = &mut self.session {
+            *pause = RECONNECT.0;
+        }
+    }
+
     pub(super) fn disconnect(&mut self, now: Instant) {
+        let unfinished = self.unfinished();
         match self.session {
             Session::Established { ike_sa, .. } => self.ike.handle(now, Input::Close(ike_sa)),
             Session::Idle { .. } | Session::Connecting { .. } => self.finished = true,
         }
-    }
-
-    pub(super) fn renew_session(&mut self, now: Instant) {
-        if let Session::Established { ike_sa, .. } = self.session {
+        if let Some(ike_sa) = unfinished {
             self.ike.handle(now, Input::Close(ike_sa));
         }
     }
 
-    pub(super) fn restart_successor(&mut self, now: Instant) {
-        if let Session::Established { successor, .. } = &mut self.session {
-            *successor = None;
-            self.succeed(now);
+    /// RFC 4877 §7.4: who cannot move the IKE SA needs a new one from the new care-of address; the old one goes when that stands.
+    pub(super) fn renew_session(&mut self, now: Instant) {
+        self.succeed(now);
+    }
+
+    /// RFC 6275 §11.7.1: after status 134 the home address is not used any more. One that was assigned is replaced by another
+    /// (RFC 4877 §9): at once, or if it is assigned once more, ever more seldom.
+    pub(super) fn replace_home_address(&mut self, now: Instant, home_address: HomeAddress) {
+        if self.settings.home_address.is_some() {
+            return;
         }
+        match (self.occupied.replace(home_address), &self.session) {
+            (Some(known), Session::Established { ike_sa, .. }) if known == home_address => {
+                self.ike.handle(now, Input::Close(*ike_sa));
+            }
+            _ => self.succeed(now),
+        }
+    }
+
+    /// IKE goes along to the place where we are now. Says whether an IKE SA that stands is to be moved when the update has
+    /// left.
+    pub(super) fn session_moves(&mut self, now: Instant) -> bool {
+        if let Some(ike_sa) = self.unfinished() {
+            match self.location {
+                // What was begun goes on from here: a second attempt and the first would each close what the other built.
+                Location::Away(_) => self.move_ike(now, ike_sa),
+                // At home there is nothing to register and nothing to tunnel.
+                Location::Home { .. } => self.ike.handle(now, Input::Close(ike_sa)),
+                Location::Nowhere => {}
+            }
+        }
+        if let Session::Idle { .. } = self.session {
+            self.connect(now);
+        }
+        matches!(self.session, Session::Established { .. })
+    }
+
+    /// The IKE SA that is being built.
+    fn unfinished(&self) -> Option<IkeSaId> {
+        match self.session {
+            Session::Connecting { .. } => self.ike.attempt(self.attempt),
+            Session::Established { successor: Some(attempt), .. } => self.ike.attempt(attempt),
+            Session::Idle { .. } | Session::Established { successor: None, .. } => None,
+        }
+    }
+
+    /// No binding update may be sent.
+    pub(super) fn unsecured(&mut self, now: Instant) {
+        if std::mem::take(&mut self.secured) {
+            self.mip6.handle(now, MobileNodeInput::Unsecured);
+        }
+    }
+
+    /// Whether this is the IKE SA that we use.
+    pub(super) fn is_session(&self, used: IkeSaId) -> bool {
+        matches!(self.session, Session::Established { ike_sa, .. } if ike_sa == used)
     }
 
     /// An update was not answered: is the home agent there, and does it still know us?
@@ -201,9 +268,9 @@ impl MobileNode {
             self.ike.handle(now, Input::CheckLiveness(ike_sa));
         }
     }
+}
 
-    pub(super) fn restart_session(&mut self, now: Instant) {
-        self.session = Session::Idle { not_before: None, pause: RECONNECT.0 };
-        self.connect(now);
-    }
+/// A peer that refuses, or an IKE SA that does not come to be of use, is tried ever more seldom.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(RECONNECT.1)
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{Ipv6Addr, SocketAddrV6};
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
@@ -17,6 +16,7 @@ use crate::lab::service::{Configurations, MOBILE_NODE_ID, Node, Service};
 use crate::lab::snapshot::Snapshot;
 use crate::lab::stream::TcpFlow;
 use crate::lab::topology::{CORRESPONDENT, HOME_AGENT, Link, Scene, SceneOptions};
+use crate::lab::tree;
 
 /// A thousand datagrams a second, each way: what a gap and a loss are measured with.
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -184,8 +184,7 @@ impl<'a> Stage<'a> {
         for entry in fs::read_dir(own).map_err(|e| LabError::file(own, e))?.filter_map(Result::ok) {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "keys") {
-                let to = folder.join(Path::new(&entry.file_name()));
-                fs::copy(&path, &to).map_err(|e| LabError::file(&to, e))?;
+                tree::copy(&path, &folder.join(entry.file_name())).map_err(|e| LabError::file(&path, e))?;
             }
         }
         Ok(())

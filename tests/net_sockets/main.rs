@@ -1,6 +1,14 @@
 //! The sockets between two network namespaces that are joined by a pair of virtual Ethernet interfaces.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod mobile_ipv6;
 
 use std::fs::File;
 use std::io;
@@ -13,15 +21,6 @@ use homeward::net::icmp6::{self, Icmp6Socket};
 use homeward::net::ike::{self, IkeSocket};
 use homeward::net::mobility::{self, MobilitySocket};
 use nix::sched::{CloneFlags, setns, unshare};
-
-/// Runs a test that needs Mobile IPv6 in the kernel.
-fn on_real_kernel(test: fn()) {
-    let capable = std::thread::spawn(|| {
-        let host = Host::new();
-        host.try_ip("xfrm state add src :: dst :: proto hao mode ro coa :: flag wildrecv")
-    });
-    if capable.join().unwrap() { test() } else { eprintln!("this kernel has no Mobile IPv6: to be run in the lab") }
-}
 
 const A: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xa);
 const B: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xb);
@@ -320,85 +319,6 @@ fn a_burst_of_updates_waits_until_it_is_read_in_order() {
         }
         assert!(sequences.iter().copied().eq(1..=2000), "{} came", sequences.len());
     });
-}
-
-#[test]
-fn home_address_option_and_routing_header_show_the_care_of_address() {
-    on_real_kernel(|| {
-        between_two_hosts(async |mobile, agent| {
-            mobile_ipv6(&mobile, &agent);
-            let (mobile_socket, agent_socket) =
-                (mobile.within(MobilitySocket::open).unwrap(), agent.within(MobilitySocket::open).unwrap());
-
-            mobile_socket.send(HOME, B, None, &binding_update(1)).unwrap();
-            let update = next_mobility_message(&agent_socket).await;
-            assert_eq!((update.source, update.destination), (HOME, B));
-            assert_eq!((update.home_address_option_care_of, update.routing_header_care_of), (Some(A), None));
-
-            agent_socket
-                .send(B, HOME, update.home_address_option_care_of, &[59, 1, 6, 0, 0, 0, 0, 0, 0, 1, 0, 60, 1, 2, 0, 0])
-                .unwrap();
-            let acknowledgement = next_mobility_message(&mobile_socket).await;
-            assert_eq!((acknowledgement.source, acknowledgement.destination), (B, HOME));
-            assert_eq!(
-                (acknowledgement.home_address_option_care_of, acknowledgement.routing_header_care_of),
-                (None, Some(A))
-            );
-        });
-    });
-}
-
-#[test]
-fn mobile_prefix_discovery_shows_the_care_of_address() {
-    on_real_kernel(|| {
-        between_two_hosts(async |mobile, agent| {
-            mobile_ipv6(&mobile, &agent);
-            let mobile_socket = mobile.within(|| Icmp6Socket::open(&[icmp6::MOBILE_PREFIX_ADVERTISEMENT])).unwrap();
-            let agent_socket = agent.within(|| Icmp6Socket::open(&[icmp6::MOBILE_PREFIX_SOLICITATION])).unwrap();
-
-            mobile_socket.send(0, Some(HOME), B, 64, &[146, 0, 0, 0, 0, 1, 0, 0], None).unwrap();
-            let solicitation = within_a_second(agent_socket.recv()).await;
-            assert_eq!((solicitation.kind, solicitation.source, solicitation.destination), (146, HOME, B));
-            assert_eq!(
-                (solicitation.home_address_option_care_of, solicitation.routing_header_care_of),
-                (Some(A), None)
-            );
-
-            agent_socket
-                .send(0, Some(B), HOME, 64, &[147, 0, 0, 0, 0, 1, 0, 0], solicitation.home_address_option_care_of)
-                .unwrap();
-            let advertisement = within_a_second(mobile_socket.recv()).await;
-            assert_eq!((advertisement.kind, advertisement.source, advertisement.destination), (147, B, HOME));
-            assert_eq!(
-                (advertisement.home_address_option_care_of, advertisement.routing_header_care_of),
-                (None, Some(A))
-            );
-            // The routing header is worth a hop.
-            assert_eq!(advertisement.hop_limit, 63);
-        });
-    });
-}
-
-/// The mobile node's home address at its care-of address A, the home agent B, without ESP.
-fn mobile_ipv6(mobile: &Host, agent: &Host) {
-    mobile.ip(&format!("addr add {HOME}/128 dev lo home nodad"));
-    mobile.ip(&format!("xfrm state add src {HOME} dst {B} proto hao mode ro coa {A}"));
-    mobile.ip(&format!("xfrm state add src :: dst {HOME} proto route2 mode ro coa {A} flag wildrecv"));
-    for proto in ["135", "ipv6-icmp type 146"] {
-        mobile.ip(&format!(
-            "xfrm policy add src {HOME} dst {B} proto {proto} dir out ptype sub priority 10 tmpl src {HOME} dst {B} proto hao mode ro"
-        ));
-    }
-    // Towards the mobile node there is no state: the routing header comes from the socket.
-    agent.ip("xfrm state add src :: dst :: proto hao mode ro coa :: flag wildrecv");
-    for proto in ["135", "ipv6-icmp"] {
-        mobile.ip(&format!(
-            "xfrm policy add src {B} dst {HOME} proto {proto} dir in ptype sub priority 10 tmpl src :: dst :: proto route2 mode ro"
-        ));
-        agent.ip(&format!(
-            "xfrm policy add src {HOME} dst {B} proto {proto} dir in ptype sub priority 10 tmpl src :: dst :: proto hao mode ro level use"
-        ));
-    }
 }
 
 fn router_solicitation() -> Vec<u8> {
