@@ -225,6 +225,8 @@ pub struct Route {
     pub preferred_source: Option<Ipv6Addr>,
     /// Lower wins.
     pub metric: u32,
+    /// What goes there is for this host itself (table `local`).
+    pub local: bool,
 }
 
 /// One operation.

@@ -17,6 +17,8 @@ use super::op::{Address, Route};
 const RTM_NEWADDR: u16 = 20;
 /// `struct ifaddrmsg`, which attributes follow.
 const LEAST_ADDRESS: usize = 8;
+/// The table of the host's own addresses; the crate has no name for it.
+const RT_TABLE_LOCAL: u8 = 255;
 /// Routes carry it as their protocol, so that `ip route` tells whose they are.
 const RTPROT_HOMEWARD: u8 = 77;
 
@@ -84,14 +86,18 @@ pub(super) fn delete_route(route: &Route) -> Request {
 fn route_message(route: &Route) -> RouteMessage {
     let (destination, len) = route.destination;
     let inet6 = |address: Ipv6Addr| RouteAddress::Inet6(address);
+    let (table, kind) = match route.local {
+        true => (RT_TABLE_LOCAL, RouteType::Local),
+        false => (RouteHeader::RT_TABLE_MAIN, RouteType::Unicast),
+    };
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
         address_family: AddressFamily::Inet6,
         destination_prefix_length: len,
-        table: RouteHeader::RT_TABLE_MAIN,
+        table,
         protocol: RouteProtocol::Other(RTPROT_HOMEWARD),
         scope: RouteScope::Universe,
-        kind: RouteType::Unicast,
+        kind,
         ..RouteHeader::default()
     };
     let attributes = [

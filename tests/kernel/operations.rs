@@ -19,6 +19,7 @@ fn route(gateway: Option<&str>, interface: u32, metric: u32) -> Route {
         interface,
         preferred_source: Some(v6(A)),
         metric,
+        local: false,
     }
 }
 

@@ -23,7 +23,7 @@ fn standing(eth0: u32) -> Vec<Op> {
 
 fn route(interface: u32, gateway: &str) -> Route {
     let destination = (v6("2001:db8:f::"), 48);
-    Route { destination, gateway: Some(v6(gateway)), interface, preferred_source: None, metric: 3 }
+    Route { destination, gateway: Some(v6(gateway)), interface, preferred_source: None, metric: 3, local: false }
 }
 
 /// A batch that changes, adds and removes something of each kind, and takes up the same thing more than once.
