@@ -39,6 +39,11 @@ fn read(line: &str) -> Option<Sa> {
     }
     let hexadecimal = |text: &str| u32::from_str_radix(text.split('(').next()?.strip_prefix("0x")?, 16).ok();
     let number = |name: &str| after(name).and_then(hexadecimal);
+    // With extended sequence numbers the bitmap stands by itself behind its length in words.
+    let extended = || {
+        let at = words.iter().position(|word| *word == "bitmap-length")?;
+        u32::from_str_radix(words.get(at + 2)?, 16).ok()
+    };
     Some(Sa {
         source: after("src")?.to_owned(),
         destination: after("dst")?.to_owned(),
@@ -46,6 +51,6 @@ fn read(line: &str) -> Option<Sa> {
         tunnel: after("mode")? == "tunnel",
         sent: number("oseq")?,
         received: number("seq")?,
-        bitmap: number("bitmap").unwrap_or(0),
+        bitmap: number("bitmap").or_else(extended)?,
     })
 }

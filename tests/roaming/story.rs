@@ -31,6 +31,8 @@ fn assert_went_on(before: &[kernel_sas::Sa], after: &[kernel_sas::Sa], care_of: 
             assert_eq!((&sa.source, &sa.destination), (&old.source, &old.destination));
         }
     }
+    let windows = |sas: &[kernel_sas::Sa]| sas.iter().filter(|sa| sa.bitmap != 0).count();
+    assert!(windows(before) > 0 && windows(after) >= windows(before), "{before:#?} {after:#?}");
     // Payload went through and was counted: the numbers did not begin again.
     let counted =
         |sas: &[kernel_sas::Sa]| sas.iter().filter(|sa| sa.tunnel).map(|sa| sa.sent + sa.received).sum::<u32>();
