@@ -252,6 +252,10 @@ impl Stand {
     fn rekeyed_by_homeward(&self, mn: &Service) {
         let (mark, old) = (mn.mark(), self.swan.spis(CONNECTION));
         mn.signal(Signal::SIGUSR2).unwrap();
+        for purpose in CHILDREN {
+            let rekeyed = |event: &Event| event.text("purpose") == purpose && event.text("rekeyed") == "true";
+            mn.wait_for(mark, "child", PATIENCE, rekeyed).unwrap();
+        }
         mn.wait_after(mark, "ike_rekeyed", PATIENCE).unwrap();
         until("the new IKE SA", || self.swan.ike_sas(CONNECTION).len() == 1 && self.swan.spis(CONNECTION) != old);
         pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
