@@ -197,7 +197,7 @@ real_kernel_test!(a_kernel_without_a_facility_is_told_which_and_what_to_do, {
     for (missing, module) in [
         ("IPsec (CONFIG_XFRM_USER): load the module xfrm_user", "xfrm_user"),
         ("Mobile IPv6 (CONFIG_IPV6_MIP6): load the module mip6", "mip6"),
-        ("ESP with AES-GCM for IPv6 (CONFIG_INET6_ESP, CONFIG_CRYPTO_GCM): load the modules esp6 and gcm", "esp6"),
+        ("AES-GCM for ESP (CONFIG_CRYPTO_GCM, CONFIG_CRYPTO_SEQIV, CONFIG_CRYPTO_AES): load the modules gcm", "gcm"),
     ] {
         // In the namespaces of the running kernel they may be there already.
         if !fs::read_to_string("/proc/modules").unwrap_or_default().contains(&format!("{module} ")) {

@@ -49,6 +49,8 @@ pub(super) fn node(model: Model, credentials: &Arc<Credentials>, world: &World) 
             config.lifetime = mobile.lifetime;
             config.newest_link = mobile.newest_link;
             config.linger = mobile.linger;
+            // An earlier process may have been killed before it de-registered.
+            config.binding_may_exist = true;
             config.initial_first_reg = mobile.first_wait;
             let mip6 = mip6::mn::MobileNode::new(config, entropy);
             let interfaces: BTreeMap<String, u32> =

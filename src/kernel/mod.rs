@@ -3,13 +3,17 @@
 pub mod drops;
 pub mod event;
 pub mod fake;
-mod inverse;
 mod journal;
 mod linux;
+mod migration;
 mod netlink;
 pub mod op;
+mod ours;
+mod plan;
+mod probe;
 mod route;
 mod sysctl;
+mod undo;
 mod xfrm;
 
 pub use linux::{Linux, OpenError};
@@ -19,7 +23,7 @@ use op::Op;
 /// What a batch cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Netlink messages sent.
+    /// Netlink messages sent, questions included.
     pub messages: u32,
 }
 

@@ -1,21 +1,36 @@
-//! A netlink socket for requests, one at a time, each acknowledged.
+//! A netlink socket for requests: many in one send, their answers matched by sequence number.
+//!
+//! The kernel works a send off in order, and goes on after a request that it refuses. It acknowledges the last request of a
+//! send only, for each acknowledgement costs a call; errors it reports for every one.
 
 use std::io;
 
+use netlink_packet_core::{
+    Emitable, ErrorBuffer, ErrorMessage, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR,
+    NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkSerializable, NlasIterator, Parseable,
+};
 use netlink_sys::{Socket, SocketAddr, protocols};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+use zeroize::{Zeroize, Zeroizing};
 
-/// NLM_F_REQUEST | NLM_F_ACK.
-const REQUEST: u16 = 1 | 4;
-/// NLM_F_DUMP.
-const DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// The kernel's words about an error.
 const NLMSGERR_ATTR_MSG: u16 = 1;
-const NLM_F_CAPPED: u16 = 0x100;
-const NLM_F_ACK_TLVS: u16 = 0x200;
 const HEADER: usize = 16;
-/// Holds the answers to the largest request that is made here.
-const BUFFER: usize = 4 << 20;
+/// Requests in one send. With Linux's default receive buffer the answers to 300 do not fit.
+const REQUESTS_IN_ONE_SEND: usize = 128;
+/// Octets in one send: well below the send buffer that Linux gives by default (212992).
+const OCTETS_IN_ONE_SEND: usize = 128 << 10;
+/// Holds the answers to the largest send by far; Linux grants a privileged process more than its limit.
+const RECEIVE_BUFFER: usize = 4 << 20;
+/// The largest datagram that Linux makes of a dump has 32 KiB.
+const DATAGRAM: usize = 64 << 10;
+/// How often a dump is tried that the kernel says is inconsistent.
+const DUMP_TRIES: u32 = 5;
+/// An answer stands in the queue before the send returns. One that is not there is lost.
+const PATIENCE_SECONDS: i64 = 2;
 
 /// What the kernel refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,26 +39,91 @@ pub(super) struct Refused {
     pub(super) errno: i32,
     /// In words.
     pub(super) reason: String,
+    /// The answer was lost: it may have been done all the same.
+    pub(super) perhaps_done: bool,
 }
 
 impl Refused {
     pub(super) fn new(reason: impl Into<String>) -> Self {
-        Self { errno: 0, reason: reason.into() }
+        Self { errno: 0, reason: reason.into(), perhaps_done: false }
+    }
+
+    /// What was to be removed is not there.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.errno, libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL | libc::ENODEV)
+    }
+
+    fn lost(error: &io::Error) -> Self {
+        Self { perhaps_done: true, ..Self::from(error) }
     }
 }
 
-impl From<io::Error> for Refused {
-    fn from(error: io::Error) -> Self {
-        Self { errno: error.raw_os_error().unwrap_or(0), reason: error.to_string() }
+impl From<&io::Error> for Refused {
+    fn from(error: &io::Error) -> Self {
+        Self { errno: error.raw_os_error().unwrap_or(0), reason: error.to_string(), perhaps_done: false }
     }
 }
+
+/// A request: its type, flags and body. It may hold keys and is wiped.
+#[derive(Clone)]
+pub(super) struct Request {
+    kind: u16,
+    flags: u16,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Request {
+    pub(super) fn new(message: &impl NetlinkSerializable, flags: u16) -> Self {
+        let mut body = Zeroizing::new(vec![0; message.buffer_len()]);
+        message.serialize(&mut body);
+        Self { kind: message.message_type(), flags, body }
+    }
+
+    #[cfg(test)]
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    #[cfg(test)]
+    pub(super) fn kind(&self) -> u16 {
+        self.kind
+    }
+
+    fn length(&self) -> usize {
+        aligned(HEADER + self.body.len())
+    }
+
+    /// Writes it to where its length of octets is free.
+    fn emit(&self, sequence: u32, flags: u16, to: &mut Zeroizing<Vec<u8>>) -> io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.length = u32::try_from(HEADER + self.body.len()).map_err(io::Error::other)?;
+        header.message_type = self.kind;
+        header.flags = NLM_F_REQUEST | self.flags | flags;
+        header.sequence_number = sequence;
+        let mut octets = [0; HEADER];
+        header.emit(&mut octets);
+        let end = to.len() + self.length();
+        to.extend_from_slice(&octets);
+        to.extend_from_slice(&self.body);
+        to.resize(end, 0);
+        Ok(())
+    }
+}
+
+/// The body of what the kernel answered. It may hold keys and is wiped.
+pub(super) type Answer = Zeroizing<Vec<u8>>;
+
+/// What became of a request: what the kernel answered beside its acknowledgement, or why it refused.
+pub(super) type Outcome = Result<Vec<Answer>, Refused>;
 
 /// A socket for requests to one netlink family. It belongs to the network namespace of the thread that opens it.
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
-    /// Messages sent since the last look.
+    /// Messages sent until now.
     pub(super) sent: u32,
+    /// Sends until now.
+    pub(super) sends: u32,
 }
 
 impl Netlink {
@@ -60,143 +140,334 @@ impl Netlink {
         socket.bind_auto()?;
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
-        socket.set_rx_buf_sz(i32::try_from(BUFFER).unwrap_or(i32::MAX))?;
+        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+        }
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0, sent: 0 })
+        Ok(Self { socket, sequence: 0, sent: 0, sends: 0 })
     }
 
-    /// Sends a request and waits for its acknowledgement; an answer that comes before it is returned.
-    pub(super) fn request(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
-        let sequence = self.send(kind, REQUEST | flags, body)?;
-        let mut answer = None;
+    /// Sends requests in as few sends as possible; what became of each, in their order.
+    pub(super) fn exchange(&mut self, requests: &[Request]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut rest = requests;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(in_one_send(rest));
+            outcomes.extend(self.exchange_at_once(now));
+            rest = later;
+        }
+        outcomes
+    }
+
+    /// One request; what the kernel answered to it.
+    pub(super) fn request(&mut self, request: Request) -> Outcome {
+        self.exchange(&[request]).pop().unwrap_or_else(|| Err(Refused::new("no answer")))
+    }
+
+    /// Sends a dump request and collects what comes, once more if the kernel's table changed meanwhile.
+    pub(super) fn dump(&mut self, request: &Request) -> Outcome {
+        let mut tries = 0..DUMP_TRIES;
         loop {
-            for message in self.receive(sequence)? {
-                match message.kind {
-                    NLMSG_ERROR => return acknowledged(&message).map(|()| answer),
-                    _ => answer = Some(message.body),
-                }
+            tries.next();
+            let (found, interrupted) = self.dump_once(request)?;
+            if !interrupted || tries.is_empty() {
+                return Ok(found);
             }
         }
     }
 
-    /// Sends a dump request and collects what comes.
-    pub(super) fn dump(&mut self, kind: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, Refused> {
-        let sequence = self.send(kind, 1 | DUMP, body)?;
-        let mut found = Vec::new();
-        loop {
-            for message in self.receive(sequence)? {
-                match message.kind {
-                    NLMSG_DONE => return Ok(found),
-                    NLMSG_ERROR => acknowledged(&message)?,
-                    _ => found.push(message.body),
+    /// What came, and whether it was changed while it was collected.
+    fn dump_once(&mut self, request: &Request) -> Result<(Vec<Answer>, bool), Refused> {
+        let sequence = self.send(std::slice::from_ref(request), NLM_F_DUMP).map_err(|error| Refused::from(&error))?;
+        let (mut found, mut interrupted, mut over) = (Vec::new(), false, None);
+        while over.is_none() {
+            self.receive(|message| {
+                if message.sequence == sequence && over.is_none() {
+                    interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                    match message.kind {
+                        NLMSG_DONE => over = Some(Ok(())),
+                        NLMSG_ERROR => over = Some(message.acknowledgement()),
+                        _ => found.push(Zeroizing::new(message.body.to_vec())),
+                    }
                 }
+            })
+            .map_err(|error| Refused::from(&error))?;
+        }
+        over.unwrap_or(Ok(())).map(|()| (found, interrupted))
+    }
+
+    fn exchange_at_once(&mut self, requests: &[Request]) -> Vec<Outcome> {
+        let first = match self.send(requests, NLM_F_ACK) {
+            Ok(first) => first,
+            Err(error) => return vec![Err(Refused::from(&error)); requests.len()],
+        };
+        let mut collected = Collected::new(first, requests.len());
+        while !collected.complete {
+            if let Err(error) = self.receive(|message| collected.take(&message)) {
+                collected.lose(&error);
             }
         }
+        collected.outcomes
     }
 
-    fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<u32, Refused> {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.sent = self.sent.saturating_add(1);
-        let length = u32::try_from(HEADER + body.len()).map_err(|_| Refused::new("the message is too long"))?;
-        let mut message = zeroize::Zeroizing::new(Vec::with_capacity(HEADER + body.len()));
-        message.extend(length.to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend(flags.to_ne_bytes());
-        message.extend(self.sequence.to_ne_bytes());
-        message.extend(0u32.to_ne_bytes());
-        message.extend(body);
-        self.socket.send(&message, 0)?;
-        Ok(self.sequence)
+    /// Sends requests at once, the last one with these flags; the sequence number of the first.
+    fn send(&mut self, requests: &[Request], last: u16) -> io::Result<u32> {
+        let first = self.sequence.wrapping_add(1);
+        // As large as needed from the start: a buffer that grows leaves copies of keys behind.
+        let mut octets = Zeroizing::new(Vec::with_capacity(requests.iter().map(Request::length).sum()));
+        for (at, request) in requests.iter().enumerate() {
+            self.sequence = self.sequence.wrapping_add(1);
+            let flags = if at + 1 == requests.len() { last } else { 0 };
+            request.emit(self.sequence, flags, &mut octets)?;
+        }
+        self.sent = self.sent.wrapping_add(u32::try_from(requests.len()).unwrap_or(u32::MAX));
+        self.sends = self.sends.wrapping_add(1);
+        self.socket.send(&octets, 0)?;
+        Ok(first)
     }
 
-    /// The messages of the next datagram that answer `sequence`.
-    fn receive(&mut self, sequence: u32) -> Result<Vec<Message>, Refused> {
-        let (octets, sender) = self.socket.recv_from_full()?;
+    /// Takes one datagram and hands on its messages.
+    fn receive(&mut self, take: impl FnMut(Message<'_>)) -> io::Result<()> {
+        let mut octets = Zeroizing::new(Vec::with_capacity(DATAGRAM));
+        let (length, sender) = self.socket.recv_from(&mut *octets, libc::MSG_TRUNC)?;
         if sender.port_number() != 0 {
             // CVE-2010-2522: anybody can send to a netlink socket, the kernel alone has port 0.
-            return Ok(Vec::new());
+            return Ok(());
         }
-        Ok(Message::split(&octets).filter(|message| message.sequence == sequence).collect())
+        if length > octets.len() {
+            return Err(io::Error::other("an answer of the kernel is too long"));
+        }
+        Message::split(&octets).for_each(take);
+        Ok(())
+    }
+}
+
+/// How many of these requests go into one send; at least one.
+fn in_one_send(requests: &[Request]) -> usize {
+    let mut octets = 0;
+    let fit = requests
+        .iter()
+        .take(REQUESTS_IN_ONE_SEND)
+        .take_while(|request| {
+            octets += request.length();
+            octets <= OCTETS_IN_ONE_SEND
+        })
+        .count();
+    fit.max(1)
+}
+
+/// The outcomes of one send, as they come in.
+struct Collected {
+    first: u32,
+    outcomes: Vec<Outcome>,
+    /// The last one is acknowledged.
+    complete: bool,
+}
+
+impl Collected {
+    fn new(first: u32, requests: usize) -> Self {
+        Self { first, outcomes: vec![Ok(Vec::new()); requests], complete: requests == 0 }
+    }
+
+    fn take(&mut self, message: &Message<'_>) {
+        let Ok(at) = usize::try_from(message.sequence.wrapping_sub(self.first)) else { return };
+        let last = at + 1 == self.outcomes.len();
+        let Some(outcome) = self.outcomes.get_mut(at) else { return };
+        if message.kind != NLMSG_ERROR {
+            if let Ok(answers) = outcome {
+                answers.push(Zeroizing::new(message.body.to_vec()));
+            }
+            return;
+        }
+        if let Err(refused) = message.acknowledgement() {
+            *outcome = Err(refused);
+        }
+        self.complete |= last;
+    }
+
+    /// Whatever was not refused until now may have been done or not.
+    fn lose(&mut self, error: &io::Error) {
+        for outcome in self.outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+            *outcome = Err(Refused::lost(error));
+        }
+        self.complete = true;
     }
 }
 
 /// A netlink message that came.
-pub(super) struct Message {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Message<'a> {
     pub(super) kind: u16,
     flags: u16,
     sequence: u32,
-    pub(super) body: Vec<u8>,
+    pub(super) body: &'a [u8],
 }
 
-impl Message {
-    /// The messages of a datagram; what is cut off is left out.
-    pub(super) fn split(mut octets: &[u8]) -> impl Iterator<Item = Self> + use<'_> {
+impl<'a> Message<'a> {
+    /// The messages of a datagram; what is cut off, and what follows it, is left out.
+    pub(super) fn split(mut octets: &'a [u8]) -> impl Iterator<Item = Self> + use<'a> {
         std::iter::from_fn(move || {
-            let length = usize::try_from(u32_at(octets, 0)?).ok()?;
-            let message = octets.get(..length)?;
+            let message = NetlinkBuffer::new_checked(octets).ok()?;
+            let length = usize::try_from(message.length()).ok()?;
             let found = Self {
-                kind: u16_at(message, 4)?,
-                flags: u16_at(message, 6)?,
-                sequence: u32_at(message, 8)?,
-                body: message.get(HEADER..)?.to_vec(),
+                kind: message.message_type(),
+                flags: message.flags(),
+                sequence: message.sequence_number(),
+                body: octets.get(HEADER..length)?,
             };
             octets = octets.get(aligned(length)..).unwrap_or_default();
             Some(found)
         })
     }
-}
 
-fn acknowledged(message: &Message) -> Result<(), Refused> {
-    let errno = u32_at(&message.body, 0).map_or(0, |code| i32::from_ne_bytes(code.to_ne_bytes()).wrapping_neg());
-    if errno == 0 {
-        return Ok(());
+    /// What an error message says: nothing is wrong, or what.
+    fn acknowledgement(&self) -> Result<(), Refused> {
+        let error = ErrorBuffer::new_checked(&self.body).and_then(|buffer| ErrorMessage::parse(&buffer));
+        let Ok(mut error) = error else { return Err(Refused::new("the kernel's answer is too short")) };
+        let words = self.words(&error);
+        // The request is echoed here, unless the kernel cut it off.
+        error.header.zeroize();
+        if error.code.is_none() {
+            return Ok(());
+        }
+        let mut refused = Refused::from(&error.to_io());
+        if let Some(words) = words {
+            refused.reason = format!("{} ({words})", refused.reason);
+        }
+        Err(refused)
     }
-    let mut reason = io::Error::from_raw_os_error(errno).to_string();
-    if message.flags & NLM_F_ACK_TLVS != 0 {
-        let echoed = if message.flags & NLM_F_CAPPED != 0 {
+
+    /// The kernel's own words, which stand behind the header of the request.
+    fn words(&self, error: &ErrorMessage) -> Option<String> {
+        if self.flags & NLM_F_ACK_TLVS == 0 {
+            return None;
+        }
+        let echoed = if self.flags & NLM_F_CAPPED != 0 {
             HEADER
         } else {
-            u32_at(&message.body, 4).and_then(|length| usize::try_from(length).ok()).unwrap_or(HEADER)
+            let length = NetlinkBuffer::new_checked(&error.header).ok()?.length();
+            aligned(usize::try_from(length).ok()?)
         };
-        let attributes = message.body.get(aligned(4 + echoed)..).unwrap_or_default();
-        for (kind, value) in attributes_of(attributes) {
-            if kind == NLMSGERR_ATTR_MSG {
-                let text = String::from_utf8_lossy(value);
-                reason = format!("{reason} ({})", text.trim_end_matches('\0'));
-            }
-        }
+        let attribute = NlasIterator::new(error.header.get(echoed..)?)
+            .filter_map(Result::ok)
+            .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)?;
+        Some(String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned())
     }
-    Err(Refused { errno, reason })
-}
-
-/// The attributes of a message: type and value.
-pub(super) fn attributes_of(mut octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(octets, 0)?);
-        let kind = u16_at(octets, 2)?;
-        let value = octets.get(4..length)?;
-        octets = octets.get(aligned(length)..).unwrap_or_default();
-        Some((kind & 0x3fff, value))
-    })
-}
-
-/// Appends an attribute.
-pub(super) fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-    body.extend(length.to_ne_bytes());
-    body.extend(kind.to_ne_bytes());
-    body.extend(value);
-    body.resize(aligned(body.len()), 0);
-}
-
-pub(super) fn u16_at(octets: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(octets.get(at..at + 2)?.try_into().ok()?))
-}
-
-pub(super) fn u32_at(octets: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(octets.get(at..at + 4)?.try_into().ok()?))
 }
 
 fn aligned(length: usize) -> usize {
-    (length + 3) & !3
+    length.next_multiple_of(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+        let mut octets = u32::try_from(HEADER + body.len()).unwrap_or_default().to_ne_bytes().to_vec();
+        octets.extend(kind.to_ne_bytes());
+        octets.extend(flags.to_ne_bytes());
+        octets.extend(sequence.to_ne_bytes());
+        octets.extend([0; 4]);
+        octets.extend(body);
+        octets.resize(aligned(octets.len()), 0);
+        octets
+    }
+
+    fn error(sequence: u32, errno: i32) -> Vec<u8> {
+        let mut body = (-errno).to_ne_bytes().to_vec();
+        body.extend([0; HEADER]);
+        message(NLMSG_ERROR, NLM_F_CAPPED, sequence, &body)
+    }
+
+    fn collect(first: u32, requests: usize, datagrams: &[Vec<u8>]) -> Collected {
+        let mut collected = Collected::new(first, requests);
+        for datagram in datagrams {
+            Message::split(datagram).for_each(|message| collected.take(&message));
+        }
+        collected
+    }
+
+    #[test]
+    fn the_acknowledgement_of_the_last_request_stands_for_all_that_were_not_refused() {
+        let collected = collect(7, 3, &[error(8, libc::EEXIST), error(9, 0)]);
+        assert!(collected.complete);
+        let errnos: Vec<i32> =
+            collected.outcomes.iter().map(|outcome| outcome.as_ref().map_or_else(|r| r.errno, |_| 0)).collect();
+        assert_eq!(errnos, [0, libc::EEXIST, 0]);
+    }
+
+    #[test]
+    fn an_answer_belongs_to_the_request_with_its_sequence_number() {
+        let collected = collect(u32::MAX, 2, &[message(16, 0, 0, b"1234"), message(16, 0, 5, b"none"), error(0, 0)]);
+        assert!(collected.complete);
+        let bodies: Vec<Vec<Answer>> = collected.outcomes.into_iter().map(Result::unwrap_or_default).collect();
+        assert_eq!(bodies, [vec![], vec![Zeroizing::new(b"1234".to_vec())]]);
+    }
+
+    #[test]
+    fn without_the_last_acknowledgement_nothing_is_certain() {
+        let mut collected = collect(1, 3, &[error(2, libc::ENOENT)]);
+        assert!(!collected.complete);
+        collected.lose(&io::Error::from_raw_os_error(libc::ENOBUFS));
+        let perhaps: Vec<bool> =
+            collected.outcomes.iter().map(|o| o.as_ref().is_err_and(|refused| refused.perhaps_done)).collect();
+        assert_eq!(perhaps, [true, false, true]);
+    }
+
+    #[test]
+    fn the_kernels_words_about_an_error_are_read() {
+        let words = b"no such thing\0";
+        let mut attribute = u16::try_from(4 + words.len()).unwrap_or_default().to_ne_bytes().to_vec();
+        attribute.extend(NLMSGERR_ATTR_MSG.to_ne_bytes());
+        attribute.extend(words);
+        let mut body = (-libc::ESRCH).to_ne_bytes().to_vec();
+        body.extend([0; HEADER]);
+        body.extend(attribute);
+        let octets = message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, 1, &body);
+        let collected = collect(1, 1, &[octets]);
+        let Some(Err(refused)) = collected.outcomes.first() else { panic!("not refused") };
+        assert_eq!(refused.errno, libc::ESRCH);
+        assert!(refused.reason.ends_with("(no such thing)"), "{}", refused.reason);
+    }
+
+    #[test]
+    fn a_datagram_that_is_cut_off_anywhere_yields_only_whole_messages() {
+        let mut whole = message(16, 0, 1, &[0xaa; 21]);
+        let first = whole.len();
+        whole.extend(error(2, libc::EEXIST));
+        for length in 0..whole.len() {
+            let found = Message::split(whole.get(..length).unwrap_or_default()).count();
+            // The padding behind the first one may be missing.
+            assert_eq!(found, usize::from(length >= first - 3), "{length}");
+        }
+        assert_eq!(Message::split(&whole).count(), 2);
+    }
+
+    #[test]
+    fn lengths_that_lie_end_the_datagram() {
+        for length in [0u32, 1, 15, 0x7fff_ffff, u32::MAX] {
+            let mut octets = message(NLMSG_ERROR, 0, 1, &[0; 8]);
+            octets.splice(..4, length.to_ne_bytes());
+            assert_eq!(Message::split(&octets).count(), 0, "{length}");
+        }
+        // An error without a code, and one with attributes that are none.
+        let collected = collect(1, 1, &[message(NLMSG_ERROR, NLM_F_ACK_TLVS, 1, &[1, 2])]);
+        assert!(collected.outcomes.first().is_some_and(Result::is_err));
+        let mut body = (-1i32).to_ne_bytes().to_vec();
+        body.extend([0xff; 40]);
+        for flags in [NLM_F_ACK_TLVS, NLM_F_ACK_TLVS | NLM_F_CAPPED] {
+            let collected = collect(1, 1, &[message(NLMSG_ERROR, flags, 1, &body)]);
+            assert!(matches!(collected.outcomes.first(), Some(Err(refused)) if refused.errno == libc::EPERM));
+        }
+    }
+
+    #[test]
+    fn a_send_is_bounded_in_requests_and_octets() {
+        let request = |length| Request { kind: 16, flags: 0, body: Zeroizing::new(vec![0; length]) };
+        assert_eq!(in_one_send(&vec![request(100); 1000]), REQUESTS_IN_ONE_SEND);
+        assert_eq!(in_one_send(&vec![request(OCTETS_IN_ONE_SEND / 4); 10]), 3);
+        assert_eq!(in_one_send(&[request(OCTETS_IN_ONE_SEND * 2), request(1)]), 1);
+    }
 }

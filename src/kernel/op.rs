@@ -1,5 +1,6 @@
 //! Operations on the kernel as plain data. A batch of them is one transaction: see [`super::Kernel`].
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -132,8 +133,8 @@ pub struct SaKey {
     pub spi: u32,
 }
 
-/// Algorithms and keys of an ESP SA.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Algorithms and keys of an ESP SA. Its `Debug` leaves the keys out.
+#[derive(Clone, PartialEq, Eq)]
 pub enum EspKeys {
     /// `rfc4106(gcm(aes))`, 128-bit ICV; the key ends with the 4-octet salt.
     AesGcm16(Zeroizing<Vec<u8>>),
@@ -144,6 +145,15 @@ pub enum EspKeys {
         /// Integrity key.
         integrity: Zeroizing<Vec<u8>>,
     },
+}
+
+impl fmt::Debug for EspKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AesGcm16(_) => "AesGcm16(..)",
+            Self::AesCbcHmacSha256 { .. } => "AesCbcHmacSha256 { .. }",
+        })
+    }
 }
 
 /// An ESP SA.
@@ -190,7 +200,7 @@ pub struct Move {
 }
 
 /// An interface address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address {
     /// On this interface.
     pub interface: u32,
@@ -203,7 +213,7 @@ pub struct Address {
 }
 
 /// A route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// To where (`::/0`: default).
     pub destination: (Ipv6Addr, u8),
@@ -215,6 +225,8 @@ pub struct Route {
     pub preferred_source: Option<Ipv6Addr>,
     /// Lower wins.
     pub metric: u32,
+    /// What goes there is for this host itself (table `local`).
+    pub local: bool,
 }
 
 /// One operation.
@@ -238,27 +250,29 @@ pub enum Op {
         /// The new destination.
         to: IpAddr,
     },
-    /// Add a route-optimisation state, or replace it.
+    /// Add a route-optimisation state, or replace the one of ours with the same key.
     SetRouteOptimization(RouteOptimization),
-    /// Add a policy, or replace the one with the same key.
+    /// Add a policy, or replace the one of ours with the same key.
     SetPolicy(Policy),
     /// Delete a policy.
     DeletePolicy(PolicyKey),
-    /// Move the end points of SAs, and of the policy's template that names them (RFC 4877 §7.4). Any number of moves:
-    /// they are split into as many messages as the kernel needs, and read back.
+    /// Move the end points of tunnel SAs of ours, and of the policy's template that names them (RFC 4877 §7.4). Any number of
+    /// moves, and of SAs for each: they are split into as many messages as the kernel needs, and read back. It is an error if
+    /// there is no SA for a move.
     Migrate {
-        /// An outbound any-protocol policy whose template one of the moves matches.
+        /// An outbound any-protocol policy whose template one of the moves matches. Linux 6.12 looks it up as it would for a
+        /// packet: none of higher priority may cover its selector.
         policy: PolicyKey,
         /// What moves.
         moves: Vec<Move>,
     },
     /// Add an address without the kernel's duplicate address detection (it is done by ourselves); no error if it is there.
     AddAddress(Address),
-    /// Remove an address.
+    /// Remove an address; no error if it is not there. One that was there before us is put back in the end.
     DeleteAddress(Address),
-    /// Add a route, or replace the one with the same destination and metric.
+    /// Add a route, or replace the one of ours with the same destination and metric.
     SetRoute(Route),
-    /// Remove a route.
+    /// Remove a route of ours; no error if it is not there.
     DeleteRoute(Route),
     /// Answer neighbour solicitations for this address on this interface.
     AddProxy {
@@ -267,7 +281,7 @@ pub enum Op {
         /// For which address.
         address: Ipv6Addr,
     },
-    /// Stop answering.
+    /// Stop answering, if it is by us that it is answered.
     DeleteProxy {
         /// Where.
         interface: u32,

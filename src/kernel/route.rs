@@ -1,117 +1,186 @@
-//! Addresses, routes and neighbours: `linux/rtnetlink.h` as octets.
+//! Addresses, routes and neighbours as messages, by the structures of `netlink-packet-route`.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use super::netlink::{Netlink, Refused, attribute};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, ParseableParametrized};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::{Refused, Request};
 use super::op::{Address, Route};
 
-const NEWADDR: u16 = 20;
-const DELADDR: u16 = 21;
-const NEWROUTE: u16 = 24;
-const DELROUTE: u16 = 25;
-const NEWNEIGH: u16 = 28;
-const DELNEIGH: u16 = 29;
-
-const CREATE: u16 = 0x400;
-const REPLACE: u16 = 0x100;
-
-const AF_INET6: u8 = 10;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_FLAGS: u16 = 8;
-const IFA_F_NODAD: u32 = 0x02;
-const IFA_F_HOMEADDRESS: u32 = 0x10;
-
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_PREFSRC: u16 = 7;
-const RT_TABLE_MAIN: u8 = 254;
+const RTM_NEWADDR: u16 = 20;
+/// `struct ifaddrmsg`, which attributes follow.
+const LEAST_ADDRESS: usize = 8;
+/// The table of the host's own addresses; the crate has no name for it.
+const RT_TABLE_LOCAL: u8 = 255;
 /// Routes carry it as their protocol, so that `ip route` tells whose they are.
 const RTPROT_HOMEWARD: u8 = 77;
-const RT_SCOPE_UNIVERSE: u8 = 0;
-const RTN_UNICAST: u8 = 1;
 
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
-const NUD_REACHABLE: u16 = 0x02;
-const NUD_PERMANENT: u16 = 0x80;
-const NTF_PROXY: u8 = 0x08;
-
-pub(super) fn add_address(netlink: &mut Netlink, address: &Address) -> Result<(), Refused> {
-    netlink.request(NEWADDR, CREATE | REPLACE, &address_body(address)).map(drop)
+/// Adds an address, or gives the one that is there these flags.
+pub(super) fn add_address(address: &Address) -> Request {
+    let mut flags = AddressFlags::Nodad;
+    flags.set(AddressFlags::Homeaddress, address.home);
+    let mut message = address_message(address.interface, address.address, address.len);
+    message.attributes.push(AddressAttribute::Flags(flags));
+    Request::new(&RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
-pub(super) fn delete_address(netlink: &mut Netlink, address: &Address) -> Result<(), Refused> {
-    netlink.request(DELADDR, 0, &address_body(address)).map(drop)
+pub(super) fn delete_address(address: &Address) -> Request {
+    let message = address_message(address.interface, address.address, address.len);
+    Request::new(&RouteNetlinkMessage::DelAddress(message), 0)
 }
 
-fn address_body(address: &Address) -> Vec<u8> {
-    let mut body = vec![AF_INET6, address.len, 0, 0];
-    body.extend(address.interface.to_ne_bytes());
-    attribute(&mut body, IFA_LOCAL, &address.address.octets());
-    attribute(&mut body, IFA_ADDRESS, &address.address.octets());
-    let flags = IFA_F_NODAD | if address.home { IFA_F_HOMEADDRESS } else { 0 };
-    attribute(&mut body, IFA_FLAGS, &flags.to_ne_bytes());
-    body
+/// Asks for an address of an interface.
+pub(super) fn get_address(address: &Address) -> Request {
+    let message = address_message(address.interface, address.address, 128);
+    Request::new(&RouteNetlinkMessage::GetAddress(message), 0)
 }
 
-pub(super) fn set_route(netlink: &mut Netlink, route: &Route) -> Result<(), Refused> {
-    netlink.request(NEWROUTE, CREATE | REPLACE, &route_body(route)).map(drop)
+/// The address as it stands; none if it is there on another interface only.
+pub(super) fn read_address(wanted: &Address, answer: &[u8]) -> Result<Option<Address>, Refused> {
+    if answer.len() < LEAST_ADDRESS {
+        return Err(Refused::new("the kernel's answer is too short"));
+    }
+    let Ok(RouteNetlinkMessage::NewAddress(message)) = RouteNetlinkMessage::parse_with_param(answer, RTM_NEWADDR)
+    else {
+        return Err(Refused::new("the kernel's answer cannot be read"));
+    };
+    let found = message.attributes.contains(&AddressAttribute::Address(IpAddr::V6(wanted.address)));
+    if !found || message.header.index != wanted.interface {
+        return Ok(None);
+    }
+    let home = message
+        .attributes
+        .iter()
+        .any(|a| matches!(a, AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Homeaddress)));
+    Ok(Some(Address { len: message.header.prefix_len, home, ..*wanted }))
 }
 
-pub(super) fn delete_route(netlink: &mut Netlink, route: &Route) -> Result<(), Refused> {
-    netlink.request(DELROUTE, 0, &route_body(route)).map(drop)
+fn address_message(interface: u32, address: Ipv6Addr, len: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.prefix_len = len;
+    message.header.index = interface;
+    let address = IpAddr::V6(address);
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    message
 }
 
-fn route_body(route: &Route) -> Vec<u8> {
+/// Adds a route, or replaces the one with the same destination and metric.
+pub(super) fn set_route(route: &Route, replace: bool) -> Request {
+    let how = if replace { NLM_F_REPLACE } else { NLM_F_EXCL };
+    Request::new(&RouteNetlinkMessage::NewRoute(route_message(route)), NLM_F_CREATE | how)
+}
+
+/// Removes a route that carries our protocol number: never another's.
+pub(super) fn delete_route(route: &Route) -> Request {
+    Request::new(&RouteNetlinkMessage::DelRoute(route_message(route)), 0)
+}
+
+fn route_message(route: &Route) -> RouteMessage {
     let (destination, len) = route.destination;
-    let mut body =
-        vec![AF_INET6, len, 0, 0, RT_TABLE_MAIN, RTPROT_HOMEWARD, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0, 0, 0, 0];
-    if len > 0 {
-        attribute(&mut body, RTA_DST, &destination.octets());
+    let inet6 = |address: Ipv6Addr| RouteAddress::Inet6(address);
+    let (table, kind) = match route.local {
+        true => (RT_TABLE_LOCAL, RouteType::Local),
+        false => (RouteHeader::RT_TABLE_MAIN, RouteType::Unicast),
+    };
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: AddressFamily::Inet6,
+        destination_prefix_length: len,
+        table,
+        protocol: RouteProtocol::Other(RTPROT_HOMEWARD),
+        scope: RouteScope::Universe,
+        kind,
+        ..RouteHeader::default()
+    };
+    let attributes = [
+        (len > 0).then(|| RouteAttribute::Destination(inet6(destination))),
+        route.gateway.map(|gateway| RouteAttribute::Gateway(inet6(gateway))),
+        Some(RouteAttribute::Oif(route.interface)),
+        Some(RouteAttribute::Priority(route.metric)),
+        route.preferred_source.map(|source| RouteAttribute::PrefSource(inet6(source))),
+    ];
+    message.attributes = attributes.into_iter().flatten().collect();
+    message
+}
+
+pub(super) fn add_proxy(interface: u32, address: Ipv6Addr) -> Request {
+    let message = neighbour(interface, address, NeighbourState::Permanent, NeighbourFlags::Proxy);
+    Request::new(&RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+pub(super) fn delete_proxy(interface: u32, address: Ipv6Addr) -> Request {
+    let message = neighbour(interface, address, NeighbourState::None, NeighbourFlags::Proxy);
+    Request::new(&RouteNetlinkMessage::DelNeighbour(message), 0)
+}
+
+/// Asks whether there is a proxy entry.
+pub(super) fn get_proxy(interface: u32, address: Ipv6Addr) -> Request {
+    let message = neighbour(interface, address, NeighbourState::None, NeighbourFlags::Proxy);
+    Request::new(&RouteNetlinkMessage::GetNeighbour(message), 0)
+}
+
+pub(super) fn set_neighbour(interface: u32, address: Ipv6Addr, link_layer: [u8; 6]) -> Request {
+    let mut message = neighbour(interface, address, NeighbourState::Reachable, NeighbourFlags::empty());
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(link_layer.to_vec()));
+    Request::new(&RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+pub(super) fn delete_neighbour(interface: u32, address: Ipv6Addr) -> Request {
+    let message = neighbour(interface, address, NeighbourState::None, NeighbourFlags::empty());
+    Request::new(&RouteNetlinkMessage::DelNeighbour(message), 0)
+}
+
+fn neighbour(interface: u32, address: Ipv6Addr, state: NeighbourState, flags: NeighbourFlags) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.ifindex = interface;
+    message.header.state = state;
+    message.header.flags = flags;
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
+    message
+}
+
+/// Asks for all interfaces.
+pub(super) fn get_links() -> Request {
+    Request::new(&RouteNetlinkMessage::GetLink(LinkMessage::default()), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WANTED: Address =
+        Address { interface: 7, address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), len: 64, home: true };
+
+    /// The kernel's answer has the layout of the request that adds the address.
+    fn answer(address: &Address) -> Vec<u8> {
+        add_address(address).body().to_vec()
     }
-    if let Some(gateway) = route.gateway {
-        attribute(&mut body, RTA_GATEWAY, &gateway.octets());
+
+    #[test]
+    fn an_address_is_read_as_it_was_written() {
+        for home in [false, true] {
+            let address = Address { home, len: 128, ..WANTED };
+            assert_eq!(read_address(&WANTED, &answer(&address)), Ok(Some(address)));
+        }
+        let elsewhere = Address { interface: 8, ..WANTED };
+        assert_eq!(read_address(&WANTED, &answer(&elsewhere)), Ok(None));
     }
-    attribute(&mut body, RTA_OIF, &route.interface.to_ne_bytes());
-    attribute(&mut body, RTA_PRIORITY, &route.metric.to_ne_bytes());
-    if let Some(source) = route.preferred_source {
-        attribute(&mut body, RTA_PREFSRC, &source.octets());
+
+    #[test]
+    fn an_address_that_is_cut_off_is_not_taken_for_another() {
+        let whole = answer(&WANTED);
+        for length in 0..whole.len() {
+            let read = read_address(&WANTED, &whole[..length]);
+            assert!(!matches!(&read, Ok(Some(found)) if *found == WANTED), "{length}: {read:?}");
+        }
     }
-    body
-}
-
-pub(super) fn add_proxy(netlink: &mut Netlink, interface: u32, address: Ipv6Addr) -> Result<(), Refused> {
-    let body = neighbour_body(interface, address, NUD_PERMANENT, NTF_PROXY);
-    netlink.request(NEWNEIGH, CREATE | REPLACE, &body).map(drop)
-}
-
-pub(super) fn delete_proxy(netlink: &mut Netlink, interface: u32, address: Ipv6Addr) -> Result<(), Refused> {
-    netlink.request(DELNEIGH, 0, &neighbour_body(interface, address, 0, NTF_PROXY)).map(drop)
-}
-
-pub(super) fn set_neighbour(
-    netlink: &mut Netlink,
-    interface: u32,
-    address: Ipv6Addr,
-    link_layer: [u8; 6],
-) -> Result<(), Refused> {
-    let mut body = neighbour_body(interface, address, NUD_REACHABLE, 0);
-    attribute(&mut body, NDA_LLADDR, &link_layer);
-    netlink.request(NEWNEIGH, CREATE | REPLACE, &body).map(drop)
-}
-
-pub(super) fn delete_neighbour(netlink: &mut Netlink, interface: u32, address: Ipv6Addr) -> Result<(), Refused> {
-    netlink.request(DELNEIGH, 0, &neighbour_body(interface, address, 0, 0)).map(drop)
-}
-
-fn neighbour_body(interface: u32, address: Ipv6Addr, state: u16, flags: u8) -> Vec<u8> {
-    let mut body = vec![AF_INET6, 0, 0, 0];
-    body.extend(interface.to_ne_bytes());
-    body.extend(state.to_ne_bytes());
-    body.extend([flags, 0]);
-    attribute(&mut body, NDA_DST, &address.octets());
-    body
 }

@@ -135,7 +135,7 @@ impl MobilityMessage {
                 message.resize(message.len().max(8).next_multiple_of(8), 0);
             }
         }
-        let length = u8::try_from(message.len() / 8).unwrap_or(u8::MAX).saturating_sub(1);
+        let length = u8::try_from((message.len() / 8).saturating_sub(1)).unwrap_or(u8::MAX);
         if let Some(octet) = message.get_mut(1) {
             *octet = length;
         }
@@ -161,6 +161,14 @@ impl MobilityMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_message_says_its_whole_length() {
+        let longest = MobilityMessage::Other(OtherMessage { kind: 200, data: vec![1; 2042] });
+        let octets = longest.write();
+        assert_eq!((octets.len(), octets[1]), (2048, 255));
+        assert_eq!(MobilityMessage::parse(&octets), Ok(longest));
+    }
 
     #[test]
     fn something_piggy_backed_is_refused() {

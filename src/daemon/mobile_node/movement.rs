@@ -9,9 +9,10 @@ use mip6::address::HomeAddress;
 use tracing::info;
 
 use super::session::Session;
+use super::standing::METRIC;
 use super::{AfterUpdate, MobileNode};
 use crate::daemon::shell::Shell;
-use crate::kernel::op::{Address, Op};
+use crate::kernel::op::{Address, Op, Route};
 
 /// How often a care-of address is tried before another one is.
 const MAX_REFUSALS: u32 = 5;
@@ -20,9 +21,11 @@ impl MobileNode {
     pub(super) fn add_care_of(&mut self, care_of: CareOf, shell: &mut dyn Shell) {
         // A movement begins with its address.
         self.netlink_messages = 0;
-        self.repair.forgive(&Op::DeleteAddress(address(&care_of)));
+        for op in release(&care_of) {
+            self.repair.forgive(&op);
+        }
         self.refusals = 0;
-        if self.apply(&[Op::AddAddress(address(&care_of))], shell) {
+        if self.apply(&hold(&care_of), shell) {
             self.standing.held.push(care_of.address);
             info!(event = "care_of_usable", care_of = %care_of.address, interface = care_of.interface.0);
         }
@@ -35,7 +38,7 @@ impl MobileNode {
         self.standing.held.retain(|held| *held != care_of.address);
         let copies = self.standing.take_copies(|copy| copy.at == care_of.address);
         let mut ops: Vec<Op> = copies.into_iter().map(Op::DeleteSa).collect();
-        ops.push(Op::DeleteAddress(address(&care_of)));
+        ops.extend(release(&care_of));
         self.repair.remove(now, ops, shell);
     }
 
@@ -150,7 +153,28 @@ fn forgotten_router(from: Location, to: Location) -> Option<Op> {
     Some(Op::DeleteNeighbour { interface, address })
 }
 
-pub(super) fn address(care_of: &CareOf) -> Address {
+/// What makes a care-of address ours. Linux makes the local route of an address by a work queue; the answer to the update may be
+/// there before that has had the processor, and would be dropped.
+pub(super) fn hold(care_of: &CareOf) -> [Op; 2] {
+    [Op::AddAddress(address(care_of)), Op::SetRoute(own(care_of))]
+}
+
+fn release(care_of: &CareOf) -> [Op; 2] {
+    [Op::DeleteRoute(own(care_of)), Op::DeleteAddress(address(care_of))]
+}
+
+fn own(care_of: &CareOf) -> Route {
+    Route {
+        destination: (care_of.address.0, 128),
+        gateway: None,
+        interface: care_of.interface.0,
+        preferred_source: None,
+        metric: METRIC,
+        local: true,
+    }
+}
+
+fn address(care_of: &CareOf) -> Address {
     Address { interface: care_of.interface.0, address: care_of.address.0, len: care_of.prefix.length(), home: false }
 }
 

@@ -8,7 +8,7 @@ use mip6::action::{Interface, Location};
 use mip6::address::{CareOfAddress, HomeAddress, HomeAgentAddress};
 
 use super::MobileNode;
-use super::movement::address;
+use super::movement::hold;
 use crate::kernel::op::{Address, Op, Policy, Protocol, Route, RouteOptimization, SaKey};
 use crate::rfc4877::child::{Child, Side};
 use crate::rfc4877::movement;
@@ -16,8 +16,8 @@ use crate::rfc4877::spd::{self, Policies, Tunnels};
 
 /// The loopback interface, where the home address lives while away: on the link it would be taken for neighbour discovery.
 const LOOPBACK: u32 = 1;
-/// The metric of our default route: better than what the kernel makes of Router Advertisements (1024).
-const METRIC: u32 = 100;
+/// The metric of our routes: better than what the kernel makes of Router Advertisements (1024).
+pub(super) const METRIC: u32 = 100;
 
 const NO_TUNNELS: Tunnels =
     Tunnels { care_of: CareOfAddress(Ipv6Addr::UNSPECIFIED), return_routability: None, payload: None };
@@ -70,7 +70,7 @@ impl MobileNode {
         if let Location::Away(care_of) = self.location
             && !next.held.contains(&care_of.address)
         {
-            ops.push(Op::AddAddress(address(&care_of)));
+            ops.extend(hold(&care_of));
             next.held.push(care_of.address);
         }
         if let Some(home_address) = self.home_address {
@@ -200,6 +200,7 @@ impl MobileNode {
             // RFC 6275 §11.3.1: the home address is the preferred source; said by the route because many kernels do not.
             preferred_source: self.home_address.filter(|_| away).map(|home| home.0),
             metric: METRIC,
+            local: false,
         });
         neighbour.into_iter().chain([route]).collect()
     }
