@@ -253,10 +253,17 @@ impl Stand {
     fn rekeyed_by_homeward(&self, ha: &Service, mn: &MobileNode) {
         let (mark, old) = (ha.mark(), self.swan.spis(CONNECTION));
         ha.signal(Signal::SIGUSR2).unwrap();
+        for purpose in [BINDING, PAYLOAD] {
+            let rekeyed = |event: &Event| event.text("purpose") == purpose && event.text("rekeyed") == "true";
+            ha.wait_for(mark, "child", PATIENCE, rekeyed).unwrap();
+        }
         ha.wait_after(mark, "ike_rekeyed", PATIENCE).unwrap();
         until("the new IKE SA", || self.swan.ike_sas(CONNECTION).len() == 1 && self.swan.spis(CONNECTION) != old);
         self.pass(mn, HOME_ADDRESS);
-        row("IKE SA rekeyed by Homeward", "binding update and echo requests pass");
+        row(
+            "CHILD_SAs and IKE SA rekeyed by Homeward at an operator's signal",
+            "binding update and echo requests pass",
+        );
     }
 
     /// strongSwan deletes the IKE SA, and Homeward's half of it goes with all its SAs.

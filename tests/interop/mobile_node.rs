@@ -70,9 +70,12 @@ impl Stand {
         mn.signal(Signal::SIGUSR1).unwrap();
         mn.wait_after(mark, "ike_alive", PATIENCE).unwrap();
         row("liveness asked by Homeward", "answered");
+        let (mark, old) = (mn.mark(), self.swan.child(CONNECTION, "prefix-discovery").text("spi-in").to_owned());
         self.swan.swanctl(&["--terminate", "--child", "prefix-discovery"]);
-        until("the end of a pair of SAs", || self.esp_sas() == 6);
-        row("CHILD_SA deleted by strongSwan", "gone from both kernels");
+        mn.wait_for(mark, "child", PATIENCE, |event| event.text("purpose") == "prefix-discovery").unwrap();
+        assert_ne!(self.swan.child(CONNECTION, "prefix-discovery").text("spi-in"), old);
+        until("four pairs of SAs", || self.esp_sas() == 8);
+        row("CHILD_SA deleted by strongSwan", "gone on both sides; Homeward builds it anew");
         let mark = mn.mark();
         self.swan.swanctl(&["--terminate", "--ike", CONNECTION]);
         mn.wait_after(mark, "ike_closed", PATIENCE).unwrap();
@@ -249,10 +252,14 @@ impl Stand {
     fn rekeyed_by_homeward(&self, mn: &Service) {
         let (mark, old) = (mn.mark(), self.swan.spis(CONNECTION));
         mn.signal(Signal::SIGUSR2).unwrap();
+        for purpose in CHILDREN {
+            let rekeyed = |event: &Event| event.text("purpose") == purpose && event.text("rekeyed") == "true";
+            mn.wait_for(mark, "child", PATIENCE, rekeyed).unwrap();
+        }
         mn.wait_after(mark, "ike_rekeyed", PATIENCE).unwrap();
         until("the new IKE SA", || self.swan.ike_sas(CONNECTION).len() == 1 && self.swan.spis(CONNECTION) != old);
         pings(&self.scene.mn, HOME_ADDRESS, CORRESPONDENT);
-        row("IKE SA rekeyed by Homeward", "echo requests pass");
+        row("CHILD_SAs and IKE SA rekeyed by Homeward at an operator's signal", "echo requests pass");
     }
 
     /// The IKE SA does not come about, and both logs say so, each with a word of its own for the cause.
