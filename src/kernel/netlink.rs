@@ -119,6 +119,8 @@ pub(super) type Outcome = Result<Vec<Answer>, Refused>;
 /// A socket for requests to one netlink family. It belongs to the network namespace of the thread that opens it.
 pub(super) struct Netlink {
     socket: Socket,
+    /// For what comes; empty between two datagrams, for they may hold keys.
+    buffer: Vec<u8>,
     sequence: u32,
     /// Messages sent until now.
     pub(super) sent: u32,
@@ -145,7 +147,7 @@ impl Netlink {
         }
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(PATIENCE_SECONDS))?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0, sent: 0, sends: 0 })
+        Ok(Self { socket, buffer: Vec::with_capacity(DATAGRAM), sequence: 0, sent: 0, sends: 0 })
     }
 
     /// Sends requests in as few sends as possible; what became of each, in their order.
@@ -229,17 +231,20 @@ impl Netlink {
 
     /// Takes one datagram and hands on its messages.
     fn receive(&mut self, take: impl FnMut(Message<'_>)) -> io::Result<()> {
-        let mut octets = Zeroizing::new(Vec::with_capacity(DATAGRAM));
-        let (length, sender) = self.socket.recv_from(&mut *octets, libc::MSG_TRUNC)?;
-        if sender.port_number() != 0 {
+        let (length, sender) = self.socket.recv_from(&mut self.buffer, libc::MSG_TRUNC)?;
+        let result = if sender.port_number() != 0 {
             // CVE-2010-2522: anybody can send to a netlink socket, the kernel alone has port 0.
-            return Ok(());
-        }
-        if length > octets.len() {
-            return Err(io::Error::other("an answer of the kernel is too long"));
-        }
-        Message::split(&octets).for_each(take);
-        Ok(())
+            Ok(())
+        } else if length > self.buffer.len() {
+            Err(io::Error::other("an answer of the kernel is too long"))
+        } else {
+            Message::split(&self.buffer).for_each(take);
+            Ok(())
+        };
+        // Only what was used: wiping all of it would take longer than the kernel's answer.
+        self.buffer.as_mut_slice().zeroize();
+        self.buffer.clear();
+        result
     }
 }
 
