@@ -7,6 +7,7 @@ mod key_log;
 mod lock;
 pub mod mobile_node;
 mod reception;
+mod refusals;
 mod repair;
 pub mod shell;
 mod world;
@@ -332,7 +333,8 @@ fn for_mobile_node(received: icmp6::Received) -> Option<MobileNodeInput> {
         // RFC 6275 §11.4.3: one without a type 2 routing header is discarded.
         icmp6_type::MOBILE_PREFIX_ADVERTISEMENT if routing_header_care_of.is_none() => {
             let reason = format!("a mobile prefix advertisement from {source} has no type 2 routing header");
-            warn!(event = "refused", reason);
+            // Anybody can send them, as many as he likes.
+            debug!(event = "refused", reason);
             None
         }
         icmp6_type::MOBILE_PREFIX_ADVERTISEMENT => Some(MobileNodeInput::PrefixAdvertisement { source, message }),
@@ -361,7 +363,7 @@ fn target(message: &[u8]) -> Option<Ipv6Addr> {
         Ok(Icmp6Message::NeighbourAdvertisement(advertisement)) => Some(advertisement.target),
         Ok(_) => None,
         Err(error) => {
-            warn!(event = "refused", reason = format!("neighbour advertisement: {error}"));
+            debug!(event = "refused", reason = format!("neighbour advertisement: {error}"));
             None
         }
     }
