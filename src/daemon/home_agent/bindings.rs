@@ -164,6 +164,7 @@ impl HomeAgent {
         if self.peers.values().any(|other| *other == identity) {
             return;
         }
+        self.pad.gone(&identity);
         for home_address in self.pad.home_addresses(&identity) {
             self.mip6.handle(now, HomeAgentInput::Withdraw(home_address));
             self.release_unused(home_address);
