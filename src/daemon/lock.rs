@@ -1,5 +1,8 @@
 //! One process for each state folder: what stands in its journal is the doing of the process that holds the lock, or of one that
 //! is gone.
+//!
+//! The journal is locked as well, by whoever writes it. This lock comes before it: it is taken before the IKE ports and before
+//! anything is read, its file is never replaced as the journal is, and it says in the daemon's words whom to stop.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};

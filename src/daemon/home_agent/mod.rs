@@ -21,6 +21,7 @@ use super::repair::Repair;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::Failure;
 use crate::kernel::op::{Op, Protocol, RouteOptimization, SaKey};
+use crate::net::icmp6::ALL_NODES;
 use crate::rfc4877::child::{self, Child, Purpose};
 use crate::rfc4877::pad::Pad;
 use crate::rfc4877::spd::{self, Policies};
@@ -323,8 +324,6 @@ impl HomeAgent {
         });
     }
 }
-
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 fn care_of(via: Via) -> Option<Ipv6Addr> {
     match via {

@@ -22,6 +22,7 @@ use super::refusals::Refusals;
 use super::repair::Repair;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::op::Op;
+use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS};
 use crate::rfc4877::child::{self, Child};
 use crate::rfc4877::spd::Policies;
 use children::Wants;
@@ -343,9 +344,6 @@ impl MobileNode {
         }
     }
 }
-
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
 fn neighbour_discovery(
     interface: Interface,
