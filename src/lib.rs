@@ -5,5 +5,6 @@ pub mod daemon;
 pub mod kernel;
 pub mod lab;
 pub mod net;
+mod private_file;
 pub mod rfc4877;
 pub mod telemetry;

@@ -49,10 +49,15 @@ pub struct Config {
     pub retransmit_tries: u32,
     /// How many half-open IKE SAs of strangers there may be at once. Beyond it IKE_SA_INIT requests are dropped.
     pub half_open_limit: usize,
+    /// How many of them one network (an IPv6 /64, an IPv4 address) may have, so that no single host takes them all. More than
+    /// [`Config::cookie_threshold`]: what is above that cannot be had in the name of others.
+    pub half_open_per_network: usize,
     /// From how many half-open IKE SAs on a stranger has to return a cookie first (RFC 7296 §2.6).
     pub cookie_threshold: usize,
     /// How long an IKE SA may stay half-open, and how long a question to the owner may stay unanswered.
     pub half_open_timeout: Duration,
+    /// How many IKE SAs a peer may build with us under one identity; with one more the oldest goes.
+    pub ike_sas_per_peer: usize,
     /// How many CHILD_SAs one IKE SA may have.
     pub children_limit: usize,
     /// After which silence the peer is asked whether it lives; none: never.
@@ -79,8 +84,10 @@ impl Default for Config {
             retransmit_factor: 2,
             retransmit_tries: 7,
             half_open_limit: 4096,
+            half_open_per_network: 256,
             cookie_threshold: 64,
             half_open_timeout: Duration::from_secs(30),
+            ike_sas_per_peer: 8,
             children_limit: 64,
             liveness: Some(Duration::from_secs(30)),
             ike_lifetime: Lifetime { rekey: Duration::from_secs(4 * 3600), hard: Duration::from_secs(5 * 3600) },

@@ -2,6 +2,7 @@
 //! IKE SA that ends gives everything back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::action::{ChildId, IkeSaId};
 use crate::crypto::Randomness;
@@ -9,6 +10,19 @@ use crate::wire::Identity;
 
 /// SHA-256 of an IKE_SA_INIT request: RFC 7296 §2.1 tells a repetition from a new request by the whole packet.
 pub(crate) type Fingerprint = [u8; 32];
+
+/// What a host can take its addresses from: its link's /64, or its one IPv4 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Network(u128);
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Network(match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits() & !u128::from(u64::MAX),
+        })
+    }
+}
 
 /// What one IKE SA has in the tables.
 #[derive(Debug, Default)]
@@ -18,7 +32,7 @@ struct Owned {
     children: BTreeSet<ChildId>,
     request: Option<Fingerprint>,
     identity: Option<Identity>,
-    half_open: bool,
+    half_open: Option<Network>,
 }
 
 /// The tables.
@@ -33,6 +47,7 @@ pub(crate) struct Registry {
     identities: BTreeMap<Identity, BTreeSet<IkeSaId>>,
     owned: BTreeMap<IkeSaId, Owned>,
     half_open: usize,
+    half_open_of: BTreeMap<Network, usize>,
 }
 
 impl Registry {
@@ -94,23 +109,22 @@ impl Registry {
     }
 
     /// A stranger's IKE_SA_INIT request was accepted: its IKE SA counts as half-open.
-    pub(crate) fn half_open(&mut self, ike_sa: IkeSaId, request: Fingerprint) {
+    pub(crate) fn half_open(&mut self, ike_sa: IkeSaId, request: Fingerprint, network: Network) {
         let owned = self.owned.entry(ike_sa).or_default();
         self.requests.insert(request, ike_sa);
         owned.request = Some(request);
-        if !owned.half_open {
-            owned.half_open = true;
+        if owned.half_open.replace(network).is_none() {
             self.half_open += 1;
+            *self.half_open_of.entry(network).or_default() += 1;
         }
     }
 
     /// The IKE SA is not half-open any more, and its peer has this identity.
     pub(crate) fn authenticated(&mut self, ike_sa: IkeSaId, identity: &Identity) {
         let owned = self.owned.entry(ike_sa).or_default();
-        if std::mem::take(&mut owned.half_open) {
-            self.half_open -= 1;
-        }
         owned.identity = Some(identity.clone());
+        let half_open = owned.half_open.take();
+        self.not_half_open(half_open);
         self.identities.entry(identity.clone()).or_default().insert(ike_sa);
     }
 
@@ -136,8 +150,17 @@ impl Registry {
                 self.identities.remove(&identity);
             }
         }
-        if owned.half_open {
-            self.half_open -= 1;
+        self.not_half_open(owned.half_open);
+    }
+
+    fn not_half_open(&mut self, network: Option<Network>) {
+        let Some(network) = network else { return };
+        self.half_open = self.half_open.saturating_sub(1);
+        if let Some(count) = self.half_open_of.get_mut(&network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.half_open_of.remove(&network);
+            }
         }
     }
 
@@ -155,6 +178,11 @@ impl Registry {
 
     pub(crate) fn half_open_count(&self) -> usize {
         self.half_open
+    }
+
+    /// How many of the half-open IKE SAs came from this network.
+    pub(crate) fn half_open_count_of(&self, network: Network) -> usize {
+        self.half_open_of.get(&network).copied().unwrap_or(0)
     }
 }
 

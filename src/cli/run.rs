@@ -1,10 +1,13 @@
 //! `homeward run`: the process itself.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use conf::model::Model;
+
+use crate::private_file;
 
 /// Runs as the configuration says, until it is told to stop.
 ///
@@ -30,7 +33,14 @@ pub(super) fn load(path: &Path) -> Result<Model, String> {
     let shown = path.display();
     let text =
         fs::read_to_string(path).map_err(|error| format!("the configuration {shown} cannot be read: {error}"))?;
-    let loaded = conf::load(path, &text, &mut |file| fs::read(file)).map_err(|found| {
+    // As they were when the shared secrets were read: a path may lead to another file later.
+    let mut modes: BTreeMap<PathBuf, u32> = BTreeMap::new();
+    let mut read = |file: &Path| {
+        let mut found = private_file::read(file)?;
+        modes.insert(file.to_owned(), found.mode);
+        Ok(std::mem::take(&mut *found.content))
+    };
+    let loaded = conf::load(path, &text, &mut read).map_err(|found| {
         let errors = found.list().iter().filter(|diagnostic| diagnostic.severity == conf::Severity::Error).count();
         let errors = if errors == 1 { "an error".to_owned() } else { format!("{errors} errors") };
         format!("{errors} in the configuration {shown}\n\n{found}")
@@ -40,8 +50,15 @@ pub(super) fn load(path: &Path) -> Result<Model, String> {
         eprintln!("{warnings}");
     }
     for secret in &loaded.secrets {
-        let mode = fs::metadata(&secret.path).map_err(|error| format!("{}: {error}", secret.path.display()))?;
-        if let Some(diagnostic) = secret.check(mode.permissions().mode()) {
+        let mode = match modes.get(&secret.path) {
+            Some(mode) => *mode,
+            // The private key: looked at again when it is read.
+            None => fs::metadata(&secret.path)
+                .map_err(|error| format!("{}: {error}", secret.path.display()))?
+                .permissions()
+                .mode(),
+        };
+        if let Some(diagnostic) = secret.check(mode) {
             return Err(diagnostic.to_string());
         }
     }

@@ -8,6 +8,8 @@ use conf::model::{CertificateFiles, Model};
 use ike::action::{KeyHandle, LocalAuth, RemoteAuth, SignatureScheme};
 use ike::wire::Identity;
 
+use crate::private_file;
+
 /// There is one key.
 const KEY: KeyHandle = KeyHandle(0);
 
@@ -123,7 +125,7 @@ pub fn in_certificates(identity: &conf::model::Identity) -> pki::Identity {
 fn own(files: &CertificateFiles) -> Result<Own, String> {
     let at = |path: &Path| format!("{}: ", path.display());
     let chain = chain(&files.chain)?;
-    let text = zeroize::Zeroizing::new(fs::read(&files.key).map_err(|e| at(&files.key) + &e.to_string())?);
+    let text = private_file::read_key(&files.key)?;
     let key = pki::PrivateKey::from_pem(&text).map_err(|error| at(&files.key) + &error.to_string())?;
     let first = chain.first().map(Vec::as_slice).unwrap_or_default();
     if !key.belongs_to(first).map_err(|error| at(&files.chain) + &error.to_string())? {
@@ -163,5 +165,35 @@ fn to_ike(scheme: pki::Scheme) -> SignatureScheme {
         pki::Scheme::EcdsaP384Sha384 => SignatureScheme::EcdsaP384Sha384,
         pki::Scheme::Ed25519 => SignatureScheme::Ed25519,
         pki::Scheme::RsaPssSha256 => SignatureScheme::RsaPssSha256,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_others_may_use_is_not_taken_even_if_the_configuration_was_checked_before() {
+        let folder = std::env::temp_dir().join(format!("homeward-credentials-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let now = SystemTime::now();
+        let validity = pki::Validity { not_before: now, not_after: now + std::time::Duration::from_secs(3600) };
+        let made = pki::Authority::create("ca", validity).unwrap();
+        let files = CertificateFiles { chain: folder.join("ca.pem"), key: folder.join("ca.key") };
+        fs::write(&files.chain, &made.certificate_pem).unwrap();
+        fs::write(&files.key, made.key_pem.as_bytes()).unwrap();
+        let read_with = |mode| {
+            fs::set_permissions(&files.key, Permissions::from_mode(mode)).unwrap();
+            own(&files).map(drop)
+        };
+        let results = [0o600, 0o400, 0o640, 0o604].map(read_with);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((&results[0], &results[1]), (&Ok(()), &Ok(())));
+        for refused in &results[2..] {
+            assert!(refused.as_ref().unwrap_err().contains("ca.key is a private key, but others may use it"));
+        }
     }
 }

@@ -252,6 +252,7 @@ impl IkeSa {
         if initial_contact {
             self.close_others(ctx, &established.peer, |_| true);
         }
+        self.make_room(ctx, &established.peer);
         if let Some(new) = new {
             self.install(ctx, &mut established, new);
         }

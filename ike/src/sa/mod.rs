@@ -317,6 +317,18 @@ impl IkeSa {
         }
     }
 
+    /// A peer that builds one IKE SA after the other and takes none down has the newest of them.
+    pub(crate) fn make_room(&self, ctx: &mut Context<'_>, identity: &Identity) {
+        let others = ctx.registry.others_of(identity, self.id);
+        let surplus = (others.len() + 1).saturating_sub(ctx.config.ike_sas_per_peer);
+        for oldest in others.into_iter().take(surplus) {
+            if let Some(ike_sa) = ctx.others.remove(&oldest) {
+                ike_sa.replaced(ctx);
+                ctx.registry.forget(oldest);
+            }
+        }
+    }
+
     /// Lives on for as long as it takes to tell the peer or to answer repetitions.
     pub(crate) fn ended(&self, ctx: &Context<'_>, generation: Generation) -> State {
         let longest = match generation.outgoing.outstanding() {

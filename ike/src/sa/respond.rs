@@ -15,7 +15,7 @@ use crate::crypto::{IkeKeys, OpenError, signed_octets};
 use crate::fault::Fault;
 use crate::guard::Guard;
 use crate::negotiate::ike;
-use crate::registry::Fingerprint;
+use crate::registry::{Fingerprint, Network};
 use crate::wire::{
     ExchangeType, Flags, HashAlgorithm, Header, Identification, KeyExchange, Message, Nonce, Notify, NotifyType,
     Payload, WireError,
@@ -97,7 +97,10 @@ pub(crate) fn init_requested(
             return None;
         }
     }
-    if half_open >= ctx.config.half_open_limit {
+    let network = Network::from(from.remote_ip());
+    if half_open >= ctx.config.half_open_limit
+        || ctx.registry.half_open_count_of(network) >= ctx.config.half_open_per_network
+    {
         ctx.stats.half_open_refused += 1;
         return None;
     }
@@ -105,7 +108,7 @@ pub(crate) fn init_requested(
         .and_then(|chosen| half_open_sa(ctx, from, header, bytes, parts, (ke, nonce), &chosen));
     match built {
         Ok(ike_sa) => {
-            ctx.registry.half_open(ike_sa.id, fingerprint);
+            ctx.registry.half_open(ike_sa.id, fingerprint, network);
             Some(ike_sa)
         }
         Err(fault) => {

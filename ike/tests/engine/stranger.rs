@@ -112,6 +112,49 @@ fn half_open_ike_sas_are_bounded_and_die() {
     assert_eq!((world.hosts[HA].engine.half_open(), world.hosts[HA].engine.len()), (0, 0));
 }
 
+/// Who can receive can return cookies: a single host that begins IKE SAs and never goes on leaves room for the others.
+#[test]
+fn one_network_does_not_take_all_half_open_ike_sas() {
+    let config = Config { half_open_limit: 100, half_open_per_network: 10, cookie_threshold: 1000, ..quiet() };
+    let mut world = World::with(quiet(), config, 1);
+    let begin = |world: &mut World, remote: &str| {
+        world.input(MN, Input::Connect(Box::new(connect())));
+        let bytes = world.wire.pop_back().unwrap().bytes;
+        world.lose();
+        world.input(HA, Input::Datagram { endpoints: endpoints(HOME_AGENT, remote), bytes });
+        world.lose();
+    };
+    (1..=30).for_each(|host| begin(&mut world, &format!("[2001:db8:bad::{host}]:500")));
+    assert_eq!(world.hosts[HA].engine.half_open(), 10);
+    begin(&mut world, "[2001:db8:bad:1::1]:500");
+    begin(&mut world, "192.0.2.1:500");
+    assert_eq!(world.hosts[HA].engine.half_open(), 12);
+    assert_eq!(world.hosts[HA].engine.stats().half_open_refused, 20);
+    // What has died counts no more.
+    world.advance_with(Duration::from_secs(31), |_| false);
+    begin(&mut world, STRANGER);
+    assert_eq!(world.hosts[HA].engine.half_open(), 1);
+}
+
+/// Whoever has proved its identity cannot fill our memory either.
+#[test]
+fn a_peer_that_only_ever_builds_ike_sas_has_the_newest_ones() {
+    let mut world = World::with(quiet(), Config { ike_sas_per_peer: 3, ..quiet() }, 1);
+    for _ in 0..10 {
+        world.input(MN, Input::Connect(Box::new(Connect { initial_contact: false, ..connect() })));
+        world.run();
+    }
+    let agent = &world.hosts[HA];
+    assert_eq!((agent.engine.established(), agent.engine.len(), agent.engine.half_open()), (3, 3, 0));
+    assert_eq!(agent.closed(), vec![CloseReason::Replaced; 7]);
+    assert_eq!(agent.living().len(), 3, "what was built under the others is gone");
+    // Those that are left are the newest: they answer.
+    let alive = world.hosts[MN].alive();
+    world.input(MN, Input::CheckLiveness(world.ike_sa(MN)));
+    world.run();
+    assert_eq!(world.hosts[MN].alive(), alive + 1);
+}
+
 /// RFC 7296 §2.21.4: a forged INVALID_IKE_SPI is a reason to ask, seldom, and for nothing else.
 #[test]
 fn a_forged_notify_leads_to_one_liveness_check_and_changes_nothing() {

@@ -2,10 +2,8 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use zeroize::Zeroizing;
 
 /// A file to be made.
 pub(super) struct NewFile<'a> {
@@ -90,22 +88,6 @@ fn make(file: &NewFile<'_>) -> io::Result<()> {
 /// It cannot be read.
 pub(super) fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Reads a private key, which nobody but its owner may use.
-///
-/// # Errors
-/// It cannot be read, or others may use it.
-pub(super) fn read_key(path: &Path) -> Result<Zeroizing<String>, String> {
-    let mode = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "{path} is a private key, but others may use it (mode {mode:04o}). If nobody has read it, \
-             run `chmod 600 {path}`; otherwise make a new one",
-            path = path.display()
-        ));
-    }
-    read(path).map(Zeroizing::new)
 }
 
 #[cfg(test)]

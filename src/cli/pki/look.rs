@@ -1,8 +1,6 @@
 //! Looking: what certificates say, and whether they prove anything.
 
 use std::fmt::Write;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,6 +9,7 @@ use pki::{Authorities, Description, PemError, PrivateKey, Scheme, VerifyError, c
 
 use super::files::read;
 use crate::daemon::in_certificates;
+use crate::private_file::{self, PrivateFile};
 
 /// Says what is in each of `files`.
 pub(super) fn show(files: &[PathBuf]) -> Result<String, String> {
@@ -22,7 +21,7 @@ pub(super) fn show(files: &[PathBuf]) -> Result<String, String> {
 }
 
 fn show_one(path: &Path, now: SystemTime) -> Result<String, String> {
-    let content = zeroize::Zeroizing::new(fs::read(path).map_err(|error| error.to_string())?);
+    let PrivateFile { mode, content } = private_file::read(path).map_err(|error| error.to_string())?;
     let found = match certificates(&content) {
         Ok(found) => found,
         Err(PemError::Empty) => Vec::new(),
@@ -37,7 +36,6 @@ fn show_one(path: &Path, now: SystemTime) -> Result<String, String> {
     let has_key = String::from_utf8_lossy(&content).contains("PRIVATE KEY-----");
     match PrivateKey::from_pem(&content) {
         Ok(key) => {
-            let mode = fs::metadata(path).map_err(|error| error.to_string())?.permissions().mode();
             let _ = writeln!(text, "{}: private key", path.display());
             let _ = writeln!(text, "  key        {}", kind(&key));
             if mode & 0o077 != 0 {
@@ -130,7 +128,7 @@ pub(super) fn verify(
         other => in_file(file, &other),
     })?;
     if let Some(path) = key {
-        let private = PrivateKey::from_pem(super::files::read_key(path)?.as_bytes()).map_err(|e| in_file(path, &e))?;
+        let private = PrivateKey::from_pem(&private_file::read_key(path)?).map_err(|e| in_file(path, &e))?;
         if !private.belongs_to(first).map_err(|error| in_file(file, &error))? {
             return Err(in_file(path, &format!("this is not the key of the certificate in {}", file.display())));
         }

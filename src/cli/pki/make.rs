@@ -7,8 +7,9 @@ use conf::model::Identity;
 use pki::{Authority, IssueError, Validity, certificates, describe, readable_time};
 
 use crate::daemon::in_certificates;
+use crate::private_file;
 
-use super::files::{FOR_ALL, FOR_THE_OWNER, NewFile, make_both, read, read_key};
+use super::files::{FOR_ALL, FOR_THE_OWNER, NewFile, make_both, read};
 
 const CERTIFICATE: &str = "ca.pem";
 const KEY: &str = "ca.key";
@@ -100,9 +101,11 @@ fn authority(folder: &Path, now: SystemTime) -> Result<(Authority, SystemTime), 
         ));
     }
     let certificate = read(&path)?;
-    let key = read_key(&folder.join(KEY))?;
+    let key_path = folder.join(KEY);
+    let key = private_file::read_key(&key_path)?;
+    let key = std::str::from_utf8(&key).map_err(|_| format!("{}: this is no text", key_path.display()))?;
     let wrong = |error: String| format!("{}: {error}", path.display());
-    let authority = Authority::from_pem(&certificate, &key).map_err(|error| wrong(error.to_string()))?;
+    let authority = Authority::from_pem(&certificate, key).map_err(|error| wrong(error.to_string()))?;
     let chain = certificates(certificate.as_bytes()).map_err(|error| wrong(error.to_string()))?;
     let own = chain.first().map(Vec::as_slice).unwrap_or_default();
     let not_before = describe(own, now).map_err(|error| wrong(error.to_string()))?.not_before;
