@@ -14,8 +14,6 @@ use crate::daemon::shell::Shell;
 use crate::kernel::op::SaKey;
 
 const IKE_PORT: u16 = 500;
-/// IKE SAs of one identity. While surplus ones are being closed, which a peer can delay, there may be twice as many.
-const IKE_SAS: usize = 8;
 
 impl HomeAgent {
     /// Tells mobile nodes whose tunnels an earlier process of ours held and lost (by a kill) that these are gone, so that they need
@@ -42,11 +40,7 @@ impl HomeAgent {
         match action {
             Action::Send { endpoints, bytes } => shell.send_ike(endpoints, &bytes),
             Action::IdentifyPeer { ike_sa, claimed, .. } => {
-                // Only who has proved to be somebody can use his number up.
-                let answer = match self.ike_sas_of(&claimed).count() < 2 * IKE_SAS {
-                    true => (self.settings.identify)(&claimed).map(Box::new),
-                    false => Err(format!("{claimed} has as many IKE SAs as one may have")),
-                };
+                let answer = (self.settings.identify)(&claimed).map(Box::new);
                 self.ike.handle(now, Input::PeerIdentified(ike_sa, answer));
             }
             Action::VerifySignature { ike_sa, identity, chain, scheme, octets, signature } => {
@@ -71,7 +65,7 @@ impl HomeAgent {
             }
             Action::Established { ike_sa, peer, endpoints, .. } => {
                 info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
-                self.admit(now, ike_sa, peer);
+                self.peers.insert(ike_sa, peer);
             }
             Action::IkeRekeyed(ike_sa) => info!(event = "ike_rekeyed", peer = self.name(ike_sa)),
             Action::InstallChild(sa) => self.install(now, &sa, shell),
@@ -107,18 +101,6 @@ impl HomeAgent {
 
     pub(super) fn ike_sas_of<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = IkeSaId> + 'a {
         self.peers.iter().filter(move |(_, peer)| *peer == identity).map(|(ike_sa, _)| *ike_sa)
-    }
-
-    /// One more IKE SA of this identity stands. A mobile node has one, and two while one takes the other's place; of many that a
-    /// node builds without closing any the oldest goes, so that it takes no more memory than it is due.
-    fn admit(&mut self, now: Instant, ike_sa: IkeSaId, peer: Identity) {
-        let own: Vec<IkeSaId> = self.ike_sas_of(&peer).collect();
-        let surplus = (own.len() + 1).saturating_sub(IKE_SAS);
-        for oldest in own.into_iter().take(surplus) {
-            info!(event = "ike_surplus", %peer, most = IKE_SAS);
-            self.ike.handle(now, Input::Close(oldest));
-        }
-        self.peers.insert(ike_sa, peer);
     }
 
     fn judge(&mut self, now: Instant, identity: &Identity, offer: &ike::action::ChildOffer) -> ChildDecision {
