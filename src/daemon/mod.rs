@@ -37,6 +37,8 @@ use world::World;
 
 /// How long a node that was told to stop may take for its farewells.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// So many Mobility Header messages are taken in one turn.
+const AT_ONCE: usize = 64;
 /// How often the kernel is asked what it has dropped.
 const DROPS: Duration = Duration::from_secs(5);
 
@@ -79,6 +81,8 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
     let mut drops = Drops::new();
     let mut look = tokio::time::interval(DROPS);
     let (ike, mobility, icmp6) = world.sockets();
+    // Whose turn is over: in a flood on one socket the others, the timers and the operator come to theirs all the same.
+    let mut served = Served::default();
     loop {
         if node.finished() || stop_at.is_some_and(|at| at <= Instant::now()) {
             return Ok(());
@@ -86,13 +90,18 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
         let deadline = [node.deadline(), stop_at].into_iter().flatten().min();
         tokio::select! {
             biased;
-            received = mobility.readable() => {
+            received = mobility.readable(), if !served.mobility => {
                 received?;
-                while let Some(message) = mobility.try_recv()? {
+                served.mobility = true;
+                for _ in 0..AT_ONCE {
+                    let Some(message) = mobility.try_recv()? else { break };
                     node.mobility(message, world);
                 }
             }
-            received = icmp6.recv() => node.icmp6(received?, world),
+            received = icmp6.recv(), if !served.icmp6 => {
+                served.icmp6 = true;
+                node.icmp6(received?, world);
+            }
             links = events.next() => {
                 for link in links? {
                     if world.changed(&link) {
@@ -100,8 +109,9 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
                     }
                 }
             }
-            received = ike.recv() => {
+            received = ike.recv(), if !served.ike => {
                 let received = received?;
+                served.ike = true;
                 let endpoints = Endpoints { local: received.local, remote: received.remote };
                 node.ike(endpoints, received.bytes, world);
             }
@@ -117,8 +127,17 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
                 Order::CheckLiveness => node.order(ike::action::Input::CheckLiveness, world),
                 Order::Rekey => node.rekey(world),
             },
+            () = std::future::ready(()), if served != Served::default() => served = Served::default(),
         }
     }
+}
+
+/// The sockets that have had their turn in this round.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Served {
+    mobility: bool,
+    icmp6: bool,
+    ike: bool,
 }
 
 /// Says what the kernel refused before we saw it.
