@@ -3,7 +3,7 @@
 # Both install the Debian packages that are missing (as root) and fetch what kernel no package of this Debian has.
 KERNELS ?= 6.1 6.12
 
-TEST_PACKAGES = user-mode-linux kmod iproute2 iputils-ping radvd gcc libc6-dev make openssl strace tshark strongswan-charon charon-systemd strongswan-swanctl strongswan-pki \
+TEST_PACKAGES = user-mode-linux kmod iproute2 iputils-ping radvd gcc libc6-dev make openssl strace netbase tshark strongswan-charon charon-systemd strongswan-swanctl strongswan-pki \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
 
 DEMO_PACKAGES = user-mode-linux kmod iproute2 radvd gcc libc6-dev

@@ -6,6 +6,8 @@ pub mod home_agent;
 mod key_log;
 mod lock;
 pub mod mobile_node;
+mod reception;
+mod refusals;
 mod repair;
 pub mod shell;
 mod world;
@@ -33,12 +35,13 @@ use credentials::Credentials;
 pub use credentials::{check, in_certificates};
 use home_agent::HomeAgent;
 use mobile_node::MobileNode;
+use reception::Reception;
 use world::World;
 
 /// How long a node that was told to stop may take for its farewells.
 const FAREWELL: Duration = Duration::from_secs(3);
-/// So many Mobility Header messages are taken in one turn.
-const AT_ONCE: usize = 64;
+/// So many Mobility Header messages are worked off before anything else has its turn.
+const BURST: usize = 64;
 /// How often the kernel is asked what it has dropped.
 const DROPS: Duration = Duration::from_secs(5);
 
@@ -81,39 +84,41 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
     let mut drops = Drops::new();
     let mut look = tokio::time::interval(DROPS);
     let (ike, mobility, icmp6) = world.sockets();
-    // Whose turn is over: in a flood on one socket the others, the timers and the operator come to theirs all the same.
-    let mut served = Served::default();
+    let mut from_ike = Reception::new("ike");
+    let mut from_mobility = Reception::new("mobility");
+    let mut from_icmp6 = Reception::new("icmp6");
+    let mut from_kernel = Reception::new("links");
     loop {
         if node.finished() || stop_at.is_some_and(|at| at <= Instant::now()) {
             return Ok(());
         }
         let deadline = [node.deadline(), stop_at].into_iter().flatten().min();
+        // In no fixed order: who floods one socket keeps neither the others nor timers nor the operator waiting.
         tokio::select! {
-            biased;
-            received = mobility.readable(), if !served.mobility => {
+            received = mobility.readable() => {
                 received?;
-                served.mobility = true;
-                for _ in 0..AT_ONCE {
-                    let Some(message) = mobility.try_recv()? else { break };
+                for _ in 0..BURST {
+                    let Some(Some(message)) = from_mobility.take(mobility.try_recv()).await? else { break };
                     node.mobility(message, world);
                 }
             }
-            received = icmp6.recv(), if !served.icmp6 => {
-                served.icmp6 = true;
-                node.icmp6(received?, world);
+            received = icmp6.recv() => {
+                if let Some(received) = from_icmp6.take(received).await? {
+                    node.icmp6(received, world);
+                }
             }
             links = events.next() => {
-                for link in links? {
+                for link in from_kernel.take(links).await?.unwrap_or_default() {
                     if world.changed(&link) {
                         node.link(&link, world);
                     }
                 }
             }
-            received = ike.recv(), if !served.ike => {
-                let received = received?;
-                served.ike = true;
-                let endpoints = Endpoints { local: received.local, remote: received.remote };
-                node.ike(endpoints, received.bytes, world);
+            received = ike.recv() => {
+                if let Some(received) = from_ike.take(received).await? {
+                    let endpoints = Endpoints { local: received.local, remote: received.remote };
+                    node.ike(endpoints, received.bytes, world);
+                }
             }
             () = maybe(deadline) => node.timeout(world),
             _ = look.tick() => report(&mut drops),
@@ -127,17 +132,8 @@ async fn serve(node: &mut Node, world: &mut World, events: &mut Events, signals:
                 Order::CheckLiveness => node.order(ike::action::Input::CheckLiveness, world),
                 Order::Rekey => node.rekey(world),
             },
-            () = std::future::ready(()), if served != Served::default() => served = Served::default(),
         }
     }
-}
-
-/// The sockets that have had their turn in this round.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Served {
-    mobility: bool,
-    icmp6: bool,
-    ike: bool,
 }
 
 /// Says what the kernel refused before we saw it.
@@ -337,7 +333,8 @@ fn for_mobile_node(received: icmp6::Received) -> Option<MobileNodeInput> {
         // RFC 6275 §11.4.3: one without a type 2 routing header is discarded.
         icmp6_type::MOBILE_PREFIX_ADVERTISEMENT if routing_header_care_of.is_none() => {
             let reason = format!("a mobile prefix advertisement from {source} has no type 2 routing header");
-            warn!(event = "refused", reason);
+            // Anybody can send them, as many as he likes.
+            debug!(event = "refused", reason);
             None
         }
         icmp6_type::MOBILE_PREFIX_ADVERTISEMENT => Some(MobileNodeInput::PrefixAdvertisement { source, message }),
@@ -366,7 +363,7 @@ fn target(message: &[u8]) -> Option<Ipv6Addr> {
         Ok(Icmp6Message::NeighbourAdvertisement(advertisement)) => Some(advertisement.target),
         Ok(_) => None,
         Err(error) => {
-            warn!(event = "refused", reason = format!("neighbour advertisement: {error}"));
+            debug!(event = "refused", reason = format!("neighbour advertisement: {error}"));
             None
         }
     }

@@ -104,7 +104,11 @@ impl Events {
                     tracing::debug!(event = "links_missed");
                     self.missed = true;
                 }
-                Ok(Err(error)) => return Err(error),
+                Ok(Err(error)) => {
+                    // Whoever asks again is told everything.
+                    self.missed = true;
+                    return Err(error);
+                }
                 Err(_would_block) => {}
             }
         }

@@ -220,7 +220,7 @@ impl Ours {
         let (source, destination) = entry.from;
         let at = |spi| SaKey { protocol: Protocol::Esp, destination, source, spi };
         let reqid = entry.reqid;
-        // reqid 0 is any (kernel.md: "reqid 0 in an entry matches any" holds for the kernel too).
+        // Linux takes reqid 0 in a migration for any.
         self.sas
             .range(at(0)..=at(u32::MAX))
             .filter(move |(_, sa)| sa.mode == Mode::Tunnel && (reqid == 0 || sa.reqid == reqid))

@@ -163,7 +163,7 @@ impl Setup {
             home_agent: AGENT,
             home_prefix_len: 64,
             home_address: self.home_address(mobile),
-            credentials: Box::new(|| (LocalAuth::Psk(secret()), RemoteAuth::Psk(secret()))),
+            credentials: Box::new(psk),
             suites: vec![EspSuite::AesGcm16_256],
             child_lifetime: self.child_lifetime(),
         };
@@ -186,7 +186,7 @@ impl Setup {
             outside: Vec::new(),
             identify: Box::new(|_| {
                 let local_id = agent_identity();
-                let (local_auth, remote_auth) = (LocalAuth::Psk(secret()), RemoteAuth::Psk(secret()));
+                let (local_auth, remote_auth) = psk();
                 Ok(PeerPolicy { local_id, local_auth, remote_auth, tag: 0 })
             }),
             suites: vec![EspSuite::AesGcm16_256],
@@ -214,8 +214,13 @@ pub(crate) fn identity(mobile: usize) -> Identity {
     Identity::Rfc822(format!("mn{mobile}@example.org"))
 }
 
-fn agent_identity() -> Identity {
+pub(crate) fn agent_identity() -> Identity {
     Identity::Fqdn("ha.example.org".into())
+}
+
+/// How both prove their identity.
+pub(crate) fn psk() -> (LocalAuth, RemoteAuth) {
+    (LocalAuth::Psk(secret()), RemoteAuth::Psk(secret()))
 }
 
 fn secret() -> Secret {

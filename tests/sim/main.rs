@@ -11,6 +11,7 @@
 mod chaos;
 mod faults;
 mod hand;
+mod hoarder;
 mod hosts;
 mod random;
 mod trace;

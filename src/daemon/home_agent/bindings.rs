@@ -147,8 +147,7 @@ impl HomeAgent {
     /// The owner of this home address has its IKE there now.
     pub(super) fn move_ike(&mut self, now: Instant, home_address: HomeAddress, to: Ipv6Addr) {
         let Some(owner) = self.pad.owner(home_address) else { return };
-        let own: Vec<IkeSaId> =
-            self.peers.iter().filter(|(_, peer)| *peer == owner).map(|(ike_sa, _)| *ike_sa).collect();
+        let own: Vec<IkeSaId> = self.ike_sas_of(owner).collect();
         for ike_sa in own {
             let Some(old) = self.ike.endpoints(ike_sa) else { continue };
             let remote = SocketAddr::V6(SocketAddrV6::new(to, old.remote.port(), 0, 0));
@@ -165,6 +164,7 @@ impl HomeAgent {
         if self.peers.values().any(|other| *other == identity) {
             return;
         }
+        self.pad.gone(&identity);
         for home_address in self.pad.home_addresses(&identity) {
             self.mip6.handle(now, HomeAgentInput::Withdraw(home_address));
             self.release_unused(home_address);

@@ -16,6 +16,7 @@ use mip6::address::{CareOfAddress, HomeAddress, HomeAgentAddress, Prefix};
 use mip6::wire::BindingStatus;
 use tracing::{debug, info, warn};
 
+use super::refusals::Refusals;
 use super::repair::Repair;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::Failure;
@@ -61,6 +62,7 @@ pub struct HomeAgent {
     /// Home addresses for which the kernel has refused something.
     unsettled: BTreeSet<HomeAddress>,
     repair: Repair,
+    refused: Refusals,
     next_reqid: u32,
     /// Whether the message in hand came without Home Address option: from the home link.
     direct: bool,
@@ -80,6 +82,7 @@ impl HomeAgent {
             homes: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             repair: Repair::new(),
+            refused: Refusals::default(),
             next_reqid: child::FIRST_TUNNEL_REQID,
             direct: false,
             stopping: false,
@@ -148,14 +151,16 @@ impl HomeAgent {
     /// without an SA has no authority, whatever the kernel did.
     fn authority(&self, home_address: HomeAddress) -> Authority {
         let covered = self.settings.prefix.contains(home_address.0) || self.settings.outside.contains(&home_address);
-        let secured = self
-            .children
-            .values()
-            .any(|(_, child)| child.purpose == Purpose::Binding && child.home_address == home_address);
-        if covered && secured && self.pad.owner(home_address).is_some() {
-            Authority::Owner { key_mobility: true }
-        } else {
-            Authority::None
+        // First of all: of a stranger's message, which came without ESP, nothing else is worth looking for.
+        if !covered {
+            return Authority::None;
+        }
+        let Some(owner) = self.pad.owner(home_address) else { return Authority::None };
+        // The owner's own, for the address may have been another's before.
+        let mut own = self.children.values().filter(|(ike_sa, _)| self.peers.get(ike_sa) == Some(owner));
+        match own.any(|(_, child)| child.purpose == Purpose::Binding && child.home_address == home_address) {
+            true => Authority::Owner { key_mobility: true },
+            false => Authority::None,
         }
     }
 
@@ -284,7 +289,11 @@ impl HomeAgent {
             }),
             HomeAgentAction::Judged { home_address, status, sequence, reason } => {
                 match reason {
-                    Some(reason) => warn!(event = "binding_refused", %home_address, ?status, sequence, reason),
+                    Some(reason) if self.refused.allows(now) => {
+                        let withheld = self.refused.withheld();
+                        warn!(event = "binding_refused", %home_address, ?status, sequence, reason, withheld);
+                    }
+                    Some(reason) => debug!(event = "binding_refused", %home_address, ?status, sequence, reason),
                     None => debug!(event = "binding_accepted", %home_address, ?status, sequence),
                 }
                 if status == BindingStatus::DuplicateAddressDetectionFailed {
@@ -296,7 +305,10 @@ impl HomeAgent {
                     self.move_ike(now, home_address, home_address.0);
                 }
             }
-            HomeAgentAction::Audit(reason) => warn!(event = "refused", reason),
+            HomeAgentAction::Audit(reason) => match self.refused.allows(now) {
+                true => warn!(event = "refused", reason, withheld = self.refused.withheld()),
+                false => debug!(event = "refused", reason),
+            },
         }
     }
 

@@ -14,6 +14,8 @@ use crate::daemon::shell::Shell;
 use crate::kernel::op::SaKey;
 
 const IKE_PORT: u16 = 500;
+/// IKE SAs of one identity. While surplus ones are being closed, which a peer can delay, there may be twice as many.
+const IKE_SAS: usize = 8;
 
 impl HomeAgent {
     /// Tells mobile nodes whose tunnels an earlier process of ours held and lost (by a kill) that these are gone, so that they need
@@ -40,7 +42,11 @@ impl HomeAgent {
         match action {
             Action::Send { endpoints, bytes } => shell.send_ike(endpoints, &bytes),
             Action::IdentifyPeer { ike_sa, claimed, .. } => {
-                let answer = (self.settings.identify)(&claimed).map(Box::new);
+                // Only who has proved to be somebody can use his number up.
+                let answer = match self.ike_sas_of(&claimed).count() < 2 * IKE_SAS {
+                    true => (self.settings.identify)(&claimed).map(Box::new),
+                    false => Err(format!("{claimed} has as many IKE SAs as one may have")),
+                };
                 self.ike.handle(now, Input::PeerIdentified(ike_sa, answer));
             }
             Action::VerifySignature { ike_sa, identity, chain, scheme, octets, signature } => {
@@ -53,19 +59,19 @@ impl HomeAgent {
             }
             Action::Authorize { ike_sa, identity, address, child, .. } => {
                 let lease = address.map(|request| self.pad.lease(&identity, &request)).transpose();
-                let child = child.map(|offer| self.judge(&identity, &offer));
+                let child = child.map(|offer| self.judge(now, &identity, &offer));
                 self.ike.handle(now, Input::Authorized { ike_sa, lease, child });
             }
             Action::JudgeChild { ike_sa, offer } => {
-                let decision = match self.peers.get(&ike_sa) {
-                    Some(identity) => self.judge(identity, &offer),
+                let decision = match self.peers.get(&ike_sa).cloned() {
+                    Some(identity) => self.judge(now, &identity, &offer),
                     None => refusal("this IKE SA has no identity"),
                 };
                 self.ike.handle(now, Input::ChildJudged(ike_sa, decision));
             }
             Action::Established { ike_sa, peer, endpoints, .. } => {
                 info!(event = "ike_established", %peer, local = %endpoints.local, remote = %endpoints.remote);
-                self.peers.insert(ike_sa, peer);
+                self.admit(now, ike_sa, peer);
             }
             Action::IkeRekeyed(ike_sa) => info!(event = "ike_rekeyed", peer = self.name(ike_sa)),
             Action::InstallChild(sa) => self.install(now, &sa, shell),
@@ -85,21 +91,45 @@ impl HomeAgent {
                 self.forget(now, ike_sa);
             }
             Action::Audit(audit) => {
-                warn!(
-                    event = "refused",
-                    reason = audit.reason,
-                    remote = audit.remote.map(tracing::field::display),
-                    identity = audit.identity.map(tracing::field::display)
-                );
+                let remote = audit.remote.map(tracing::field::display);
+                let identity = audit.identity.map(tracing::field::display);
+                match self.refused.allows(now) {
+                    true => {
+                        let withheld = self.refused.withheld();
+                        warn!(event = "refused", reason = audit.reason, remote, identity, withheld);
+                    }
+                    false => debug!(event = "refused", reason = audit.reason, remote, identity),
+                }
             }
             Action::KeyLog(keys) => shell.log_keys(&keys),
         }
     }
 
-    fn judge(&self, identity: &Identity, offer: &ike::action::ChildOffer) -> ChildDecision {
+    pub(super) fn ike_sas_of<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = IkeSaId> + 'a {
+        self.peers.iter().filter(move |(_, peer)| *peer == identity).map(|(ike_sa, _)| *ike_sa)
+    }
+
+    /// One more IKE SA of this identity stands. A mobile node has one, and two while one takes the other's place; of many that a
+    /// node builds without closing any the oldest goes, so that it takes no more memory than it is due.
+    fn admit(&mut self, now: Instant, ike_sa: IkeSaId, peer: Identity) {
+        let own: Vec<IkeSaId> = self.ike_sas_of(&peer).collect();
+        let surplus = (own.len() + 1).saturating_sub(IKE_SAS);
+        for oldest in own.into_iter().take(surplus) {
+            info!(event = "ike_surplus", %peer, most = IKE_SAS);
+            self.ike.handle(now, Input::Close(oldest));
+        }
+        self.peers.insert(ike_sa, peer);
+    }
+
+    fn judge(&mut self, now: Instant, identity: &Identity, offer: &ike::action::ChildOffer) -> ChildDecision {
         let decision = self.pad.judge(identity, offer, self.settings.child_lifetime, &self.settings.suites);
         if let ChildDecision::Refuse { reason, .. } = &decision {
-            warn!(event = "child_refused", peer = %identity, reason);
+            match self.refused.allows(now) {
+                true => {
+                    warn!(event = "child_refused", peer = %identity, reason, withheld = self.refused.withheld());
+                }
+                false => debug!(event = "child_refused", peer = %identity, reason),
+            }
         }
         decision
     }

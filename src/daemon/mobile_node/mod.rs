@@ -18,6 +18,7 @@ use mip6::address::{HomeAddress, HomeAgentAddress};
 use mip6::wire::BindingStatus;
 use tracing::{debug, info, warn};
 
+use super::refusals::Refusals;
 use super::repair::Repair;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::op::Op;
@@ -82,6 +83,7 @@ pub struct MobileNode {
     /// What follows a Binding Update of a movement, if that has not been done yet.
     after_update: Option<AfterUpdate>,
     repair: Repair,
+    refused: Refusals,
     stopping: bool,
     finished: bool,
     /// Whether the IKE SA was built at another place than this.
@@ -114,6 +116,7 @@ impl MobileNode {
             refusals: 0,
             after_update: None,
             repair: Repair::new(),
+            refused: Refusals::default(),
             stopping: false,
             finished: false,
             ike_moved: false,
@@ -333,7 +336,10 @@ impl MobileNode {
                 info!(event = "home_prefix", %prefix, valid_s = valid.as_secs(), preferred_s = preferred.as_secs());
             }
             MobileNodeAction::Stopped => self.disconnect(now),
-            MobileNodeAction::Audit(reason) => warn!(event = "refused", reason),
+            MobileNodeAction::Audit(reason) => match self.refused.allows(now) {
+                true => warn!(event = "refused", reason, withheld = self.refused.withheld()),
+                false => debug!(event = "refused", reason),
+            },
         }
     }
 }

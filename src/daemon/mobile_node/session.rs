@@ -145,7 +145,14 @@ impl MobileNode {
             }
             Action::Closed { tag, reason, .. } => self.ended(now, tag, &reason),
             Action::Audit(audit) => {
-                warn!(event = "refused", reason = audit.reason, remote = audit.remote.map(tracing::field::display));
+                let remote = audit.remote.map(tracing::field::display);
+                match self.refused.allows(now) {
+                    true => {
+                        let withheld = self.refused.withheld();
+                        warn!(event = "refused", reason = audit.reason, remote, withheld);
+                    }
+                    false => debug!(event = "refused", reason = audit.reason, remote),
+                }
             }
             Action::KeyLog(keys) => shell.log_keys(&keys),
         }
