@@ -178,7 +178,8 @@ real_kernel_test!(a_router_answers_a_solicitation_after_a_move, {
             .unwrap();
         let took = answer.at.duration_since(asked).unwrap();
         println!("router advertisement on {link:?} after {took:?}");
-        assert!(took < Duration::from_millis(600));
+        // RFC 4861 §6.2.6: up to half a second at random, and what the machine adds; unsolicited ones come each 1 to 3 s.
+        assert!(took < Duration::from_secs(1));
     }
 });
 

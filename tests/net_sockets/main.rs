@@ -448,9 +448,7 @@ fn an_unsolicited_advertisement_with_override_updates_the_neighbours() {
         let target: Ipv6Addr = "2001:db8::100".parse().unwrap();
         let message = [&[136, 0, 0, 0, 0x20, 0, 0, 0][..], &target.octets(), &[2, 1], &MAC_A].concat();
         socket.send(eth0_a, None, icmp6::ALL_NODES, 255, &message, None).unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let neighbour = b.ip_says("-6 neigh show 2001:db8::100 dev eth0");
-        assert!(neighbour.contains("02:00:00:00:00:0a"), "{neighbour}");
+        wait_until(|| b.ip_says("-6 neigh show 2001:db8::100 dev eth0").contains("02:00:00:00:00:0a"));
         // Nor do we hear it ourselves.
         nothing_comes(socket.recv()).await;
     });

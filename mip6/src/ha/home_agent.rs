@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::Ipv6Addr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::advertise::Advertiser;
 use super::binding_cache::{Binding, BindingCache, Entry};
@@ -14,6 +14,7 @@ use crate::action::{Authority, HomeAgentAction, HomeAgentInput};
 use crate::address::{CareOfAddress, HomeAddress};
 use crate::binding_errors::BindingErrors;
 use crate::entropy::Entropy;
+use crate::limit::Limit;
 use crate::wire::MobilityMessage;
 
 /// A home agent (RFC 6275 §10).
@@ -30,6 +31,9 @@ pub struct HomeAgent {
     pub(super) actions: VecDeque<HomeAgentAction>,
     pub(super) stats: Stats,
     errors: BindingErrors,
+    /// How many sentences about dropped messages may be said, and how many were not.
+    told: Limit,
+    untold: u64,
     stopped: bool,
 }
 
@@ -45,6 +49,8 @@ impl HomeAgent {
             actions: VecDeque::new(),
             stats: Stats::default(),
             errors: BindingErrors::new(),
+            told: Limit::new(Duration::from_millis(100), 50),
+            untold: 0,
             stopped: false,
         }
     }
@@ -104,9 +110,17 @@ impl HomeAgent {
         self.actions.push_back(HomeAgentAction::Audit(sentence));
     }
 
-    pub(super) fn drop_message(&mut self, sentence: String) {
+    /// Anybody can send what is dropped: of many messages at once only some are told.
+    pub(super) fn drop_message(&mut self, now: Instant, sentence: String) {
         self.stats.dropped += 1;
-        self.audit(sentence);
+        if !self.told.allows(now) {
+            self.untold += 1;
+            return;
+        }
+        match std::mem::take(&mut self.untold) {
+            0 => self.audit(sentence),
+            untold => self.audit(format!("{sentence}; {untold} before it were dropped without a word")),
+        }
     }
 
     fn timers(&mut self, now: Instant) {
@@ -132,7 +146,7 @@ impl HomeAgent {
                 match judge(&self.config, &self.cache, now, &received) {
                     Verdict::Drop(reason) => {
                         let from = care_of.map_or(String::new(), |care_of| format!(" at {care_of}"));
-                        self.drop_message(format!("{source}{from}: {reason}"));
+                        self.drop_message(now, format!("{source}{from}: {reason}"));
                     }
                     Verdict::Refuse(refusal) => self.refuse(refusal),
                     Verdict::Carry(update) => self.carry(now, update),
@@ -147,15 +161,15 @@ impl HomeAgent {
                 | MobilityMessage::CareOfTest(_)
                 | MobilityMessage::BindingAcknowledgement(_)
                 | MobilityMessage::BindingError(_)),
-            ) => self.drop_message(format!("mobility header type {} from {source} is not for us", other.kind())),
+            ) => self.drop_message(now, format!("mobility header type {} from {source} is not for us", other.kind())),
             // RFC 6275 §9.2: dropped; the ICMPv6 errors that go with it are the kernel's.
-            Err(malformed) => self.drop_message(format!("mobility message from {source}: {malformed}")),
+            Err(malformed) => self.drop_message(now, format!("mobility message from {source}: {malformed}")),
         }
     }
 
     /// RFC 6275 §9.2: an unknown type is answered by a Binding Error.
     fn unknown_type(&mut self, now: Instant, source: Ipv6Addr, care_of: Option<CareOfAddress>, kind: u8) {
-        self.drop_message(format!("mobility header type {kind} from {source} is unknown"));
+        self.drop_message(now, format!("mobility header type {kind} from {source} is unknown"));
         // RFC 6275 §9.3.3: to the address in the IPv6 header; the home address only if an option told it.
         let (destination, home_address) = match care_of {
             Some(care_of) => (care_of.0, Some(HomeAddress(source))),

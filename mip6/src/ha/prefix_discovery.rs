@@ -45,18 +45,20 @@ impl HomeAgent {
         let solicitation = match Icmp6Message::parse(message) {
             Ok(Icmp6Message::MobilePrefixSolicitation(solicitation)) => solicitation,
             Ok(other) => {
-                return self.drop_message(format!("ICMPv6 type {} from {source} is no question", other.kind()));
+                return self.drop_message(now, format!("ICMPv6 type {} from {source} is no question", other.kind()));
             }
-            Err(malformed) => return self.drop_message(format!("prefix solicitation from {source}: {malformed}")),
+            Err(malformed) => return self.drop_message(now, format!("prefix solicitation from {source}: {malformed}")),
         };
         // RFC 6275 §10.6.3: with a routing header to where the node is, plainly if it is at home.
         let via = match self.cache.get(home_address).and_then(Entry::binding) {
             Some(binding) => Via::CareOf(binding.care_of),
             None if self.config.prefix_of(home_address, now).is_some() => Via::Direct,
-            None => return self.drop_message(format!("prefix solicitation from {source}, which is not of this home")),
+            None => {
+                return self.drop_message(now, format!("prefix solicitation from {source}, which is not of this home"));
+            }
         };
         if !self.answered.allows(now, home_address) {
-            return self.drop_message(format!("prefix solicitation from {source} too soon after the last"));
+            return self.drop_message(now, format!("prefix solicitation from {source} too soon after the last"));
         }
         self.stats.prefix_advertisements += 1;
         // RFC 6275 §6.8: the identifier is that of the solicitation; M and O stay clear without DHCPv6.

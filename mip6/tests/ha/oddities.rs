@@ -56,6 +56,22 @@ fn binding_errors_are_limited() {
     assert!(binding_error(&lab.hand(message(address("2001:db8:9::9"), None, unknown()))).is_some());
 }
 
+/// Anybody can send them, and a log that strangers fill is of no use.
+#[test]
+fn of_many_messages_that_are_dropped_only_some_are_told_and_the_others_are_counted() {
+    let mut lab = Lab::new(config());
+    let flood = |lab: &mut Lab| -> usize {
+        (0..1000).filter(|_| dropped(&lab.hand(message(address("2001:db8:9::9"), None, vec![1])))).count()
+    };
+    assert_eq!(flood(&mut lab), 50);
+    lab.pass(1000);
+    let actions = lab.hand(message(address("2001:db8:9::9"), None, vec![1]));
+    let [Action::Audit(sentence)] = &actions[..] else { panic!("{actions:?}") };
+    assert!(sentence.ends_with("; 950 before it were dropped without a word"), "{sentence}");
+    assert_eq!(flood(&mut lab), 9);
+    assert_eq!(lab.agent.stats().dropped, 2001);
+}
+
 #[test]
 fn known_types_that_are_not_for_a_home_agent_are_dropped() {
     let mut lab = Lab::new(config());
