@@ -93,7 +93,7 @@ impl Default for Config {
             ike_lifetime: Lifetime { rekey: Duration::from_secs(4 * 3600), hard: Duration::from_secs(5 * 3600) },
             key_log: false,
             ike_suites: vec![IkeSuite::AesGcm16_256, IkeSuite::AesCbc256HmacSha256],
-            groups: vec![Group::X25519, Group::P256],
+            groups: vec![Group::X25519, Group::P256, Group::P384],
             nat_detection: true,
             authorities: Vec::new(),
         }

@@ -37,6 +37,34 @@ pub(crate) fn cases() {
     row("Mobility Header messages outside ESP, all cases together", &clear.to_string());
 }
 
+/// Algorithms as strongSwan names them, for IKE and for ESP: what each case is about, one at a time.
+const ALGORITHMS: [(&str, &str, &str); 1] =
+    [("key exchange with P-384", "aes256gcm16-prfsha256-ecp384", "aes256gcm16-ecp384")];
+
+/// The algorithms that no other case has, each with a CHILD_SA that carries traffic and that is rekeyed.
+pub(crate) fn algorithm_cases() {
+    let stand = Stand::new();
+    matrix::peer(&stand.swan.version());
+    let (files, ha) = stand.home_agent("algorithms", Auth::Psk, HomeAddressBy::Configuration(HOME_ADDRESS), "");
+    let mn = MobileNode::start(&stand.scene.mn, files.folder(), HOME_ADDRESS, CARE_OF);
+    let connection = Connection::new(Auth::Psk, HOME_ADDRESS, files.folder());
+    for (case, ike, esp) in ALGORITHMS {
+        stand.connect(&connection.clone().with(ike, esp), BINDING);
+        stand.open_payload();
+        stand.pass(&mn, HOME_ADDRESS);
+        let (mark, old) = (ha.mark(), stand.swan.spis(CONNECTION));
+        stand.swan.swanctl(&["--rekey", "--ike", CONNECTION]);
+        ha.wait_after(mark, "ike_rekeyed", PATIENCE).unwrap();
+        until("the new IKE SA", || stand.swan.ike_sas(CONNECTION).len() == 1 && stand.swan.spis(CONNECTION) != old);
+        let old = stand.swan.child(CONNECTION, PAYLOAD).text("spi-in").to_owned();
+        stand.swan.swanctl(&["--rekey", "--child", PAYLOAD]);
+        until("the new child", || stand.swan.child(CONNECTION, PAYLOAD).text("spi-in") != old);
+        stand.pass(&mn, HOME_ADDRESS);
+        row(case, &algorithms(&stand.swan, PAYLOAD));
+        stand.disconnect(&ha);
+    }
+}
+
 struct Stand {
     scene: Scene,
     swan: StrongSwan,

@@ -29,6 +29,12 @@ fn strongswan_as_mobile_node_works_with_our_home_agent() {
 }
 
 #[test]
+fn strongswan_and_homeward_have_these_algorithms_in_common() {
+    let name = "strongswan_and_homeward_have_these_algorithms_in_common";
+    matrix::check("Algorithms", &outcomes_on_real_kernels(name, LIMIT, MEMORY, home_agent::algorithm_cases));
+}
+
+#[test]
 fn strongswan_as_home_agent_works_with_our_mobile_node() {
     let name = "strongswan_as_home_agent_works_with_our_mobile_node";
     matrix::check("Homeward as mobile node", &outcomes_on_real_kernels(name, LIMIT, MEMORY, mobile_node::cases));

@@ -1,8 +1,8 @@
 //! The table of algorithms. Another algorithm is another entry.
 
 use super::cbc::AesCbc256HmacSha256;
+use super::ecp::{P256, P384};
 use super::gcm::{AES_GCM_16_128, AES_GCM_16_256};
-use super::p256::P256;
 use super::prf::{HMAC_SHA256, HMAC_SHA384, HMAC_SHA512};
 use super::x25519::X25519;
 use super::{KeyExchangeMethod, Prf, Protection};
@@ -19,10 +19,10 @@ pub struct Provider {
     pub protections: &'static [&'static dyn Protection],
 }
 
-/// ring, with x25519-dalek and p256 for key pairs that can be agreed more than once and aes for CBC.
+/// ring, with x25519-dalek, p256 and p384 for key pairs that can be agreed more than once and aes for CBC.
 pub static RING: Provider = Provider {
     prfs: &[&HMAC_SHA256, &HMAC_SHA384, &HMAC_SHA512],
-    groups: &[&X25519, &P256],
+    groups: &[&X25519, &P256, &P384],
     protections: &[&AES_GCM_16_256, &AES_GCM_16_128, &AesCbc256HmacSha256],
 };
 

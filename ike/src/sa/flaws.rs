@@ -384,6 +384,9 @@ fn internal_ids_and_degenerate_public_values_leave_nothing() {
         (Group::P256, vec![0xff; 64]),
         (Group::P256, vec![4; 65]),
         (Group::P256, vec![1]),
+        (Group::P384, vec![0; 96]),
+        (Group::P384, vec![0xff; 96]),
+        (Group::P384, vec![2; 64]),
     ];
     for id in [0, 1, 255, 256, 1022, 1023, 1024, 32767, 65535] {
         values.push((Group::from_code(id), vec![2; 128]));
