@@ -24,7 +24,7 @@ pub const BINDING_REQID: u32 = 1;
 /// reqid of the SAs for mobile prefix discovery.
 pub const PREFIX_DISCOVERY_REQID: u32 = 2;
 /// Tunnel SAs have a reqid of their own each, from here on: a migration names just one pair with it.
-pub const FIRST_TUNNEL_REQID: u32 = 0x1000;
+const FIRST_TUNNEL_REQID: u32 = 0x1000;
 
 /// What a CHILD_SA is for, in the order of creation (RFC 4877 §7.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,11 +160,64 @@ pub struct Child {
 }
 
 /// Whether the peer made the SA to take over from another one.
-pub fn succeeds(sa: &ChildSa) -> bool {
+fn succeeds(sa: &ChildSa) -> bool {
     sa.replaces.is_some() && !sa.initiator
 }
 
+/// The kernel's names for pairs: those in transport mode share theirs, each tunnel pair has its own.
+#[derive(Debug)]
+pub struct Reqids {
+    next: u32,
+}
+
+impl Default for Reqids {
+    fn default() -> Self {
+        Self { next: FIRST_TUNNEL_REQID }
+    }
+}
+
+impl Reqids {
+    fn of(&mut self, purpose: Purpose) -> u32 {
+        match purpose {
+            Purpose::Binding => BINDING_REQID,
+            Purpose::PrefixDiscovery => PREFIX_DISCOVERY_REQID,
+            Purpose::ReturnRoutability | Purpose::Payload => {
+                let reqid = self.next;
+                self.next = self.next.checked_add(1).unwrap_or(FIRST_TUNNEL_REQID);
+                reqid
+            }
+        }
+    }
+}
+
 impl Child {
+    /// What IKE has made, as it is to stand in the kernel; none if its mark is none of ours or its end is no IPv6 address.
+    pub fn new(
+        sa: &ChildSa,
+        side: Side,
+        home_address: HomeAddress,
+        home_agent: HomeAgentAddress,
+        reqids: &mut Reqids,
+    ) -> Option<Self> {
+        let purpose = Purpose::from_tag(sa.tag)?;
+        let mobile = match side {
+            Side::MobileNode => sa.endpoints.local_ip(),
+            Side::HomeAgent => sa.endpoints.remote_ip(),
+        };
+        let IpAddr::V6(care_of) = mobile else { return None };
+        Some(Self {
+            purpose,
+            side,
+            home_address,
+            home_agent,
+            care_of: CareOfAddress(care_of),
+            inbound_spi: sa.inbound.spi,
+            outbound_spi: sa.outbound.spi,
+            reqid: reqids.of(purpose),
+            succeeds: succeeds(sa),
+        })
+    }
+
     /// Its addresses, sender first, for what we send.
     fn outbound_ends(&self, care_of: CareOfAddress) -> (IpAddr, IpAddr) {
         let mobile = if self.purpose.transport() { self.home_address.0 } else { care_of.0 };

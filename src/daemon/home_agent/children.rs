@@ -1,16 +1,15 @@
 //! The CHILD_SAs of all mobile nodes: installed, removed.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use ike::action::{ChildId, ChildSa, Input};
-use mip6::address::{CareOfAddress, HomeAddress};
+use mip6::address::HomeAddress;
 use tracing::info;
 
 use super::{HomeAgent, apply};
 use crate::daemon::shell::Shell;
 use crate::kernel::op::Op;
-use crate::rfc4877::child::{self, Child, Purpose, Side};
+use crate::rfc4877::child::{Child, Side};
 use crate::rfc4877::pad::Pad;
 
 impl HomeAgent {
@@ -45,28 +44,8 @@ impl HomeAgent {
     }
 
     fn child(&mut self, sa: &ChildSa) -> Option<Child> {
-        let purpose = Purpose::from_tag(sa.tag)?;
-        let reqid = match purpose {
-            Purpose::Binding => child::BINDING_REQID,
-            Purpose::PrefixDiscovery => child::PREFIX_DISCOVERY_REQID,
-            Purpose::ReturnRoutability | Purpose::Payload => {
-                let reqid = self.next_reqid;
-                self.next_reqid = self.next_reqid.checked_add(1).unwrap_or(child::FIRST_TUNNEL_REQID);
-                reqid
-            }
-        };
-        let IpAddr::V6(care_of) = sa.endpoints.remote_ip() else { return None };
-        Some(Child {
-            purpose,
-            side: Side::HomeAgent,
-            home_address: Pad::home_address_of(&sa.remote_selectors)?,
-            home_agent: self.settings.address,
-            care_of: CareOfAddress(care_of),
-            inbound_spi: sa.inbound.spi,
-            outbound_spi: sa.outbound.spi,
-            reqid,
-            succeeds: child::succeeds(sa),
-        })
+        let home_address = Pad::home_address_of(&sa.remote_selectors)?;
+        Child::new(sa, Side::HomeAgent, home_address, self.settings.address, &mut self.reqids)
     }
 
     pub(super) fn remove_child(&mut self, now: Instant, id: ChildId, shell: &mut dyn Shell) {

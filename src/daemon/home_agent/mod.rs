@@ -22,7 +22,7 @@ use super::shell::{Icmp6, Shell};
 use crate::kernel::Failure;
 use crate::kernel::op::{Op, Protocol, RouteOptimization, SaKey};
 use crate::net::icmp6::ALL_NODES;
-use crate::rfc4877::child::{self, Child, Purpose};
+use crate::rfc4877::child::{Child, Purpose, Reqids};
 use crate::rfc4877::pad::Pad;
 use crate::rfc4877::spd::{self, Policies};
 use bindings::Home;
@@ -64,7 +64,7 @@ pub struct HomeAgent {
     unsettled: BTreeSet<HomeAddress>,
     repair: Repair,
     refused: Refusals,
-    next_reqid: u32,
+    reqids: Reqids,
     /// Whether the message in hand came without Home Address option: from the home link.
     direct: bool,
     stopping: bool,
@@ -84,7 +84,7 @@ impl HomeAgent {
             unsettled: BTreeSet::new(),
             repair: Repair::new(),
             refused: Refusals::default(),
-            next_reqid: child::FIRST_TUNNEL_REQID,
+            reqids: Reqids::default(),
             direct: false,
             stopping: false,
         }

@@ -1,20 +1,19 @@
 //! The CHILD_SAs under it: asked for, installed, removed, and asked for again when one is missing.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ike::action::{ChildId, ChildRequest, ChildSa, IkeSaId, Input};
 use ike::wire::NotifyType;
 use mip6::action::MobileNodeInput;
-use mip6::address::{CareOfAddress, HomeAddress};
+use mip6::address::HomeAddress;
 use tracing::{info, warn};
 
 use super::MobileNode;
 use super::session::Session;
 use crate::daemon::shell::Shell;
 use crate::kernel::op::Op;
-use crate::rfc4877::child::{self, Child, Purpose, Side};
+use crate::rfc4877::child::{Child, Purpose, Side};
 
 /// How long to wait before a missing CHILD_SA is asked for again, first and at the longest: the home agent may have refused it
 /// for good.
@@ -108,28 +107,7 @@ impl MobileNode {
     }
 
     fn child(&mut self, sa: &ChildSa) -> Option<Child> {
-        let purpose = Purpose::from_tag(sa.tag)?;
-        let reqid = match purpose {
-            Purpose::Binding => child::BINDING_REQID,
-            Purpose::PrefixDiscovery => child::PREFIX_DISCOVERY_REQID,
-            Purpose::ReturnRoutability | Purpose::Payload => {
-                let reqid = self.next_reqid;
-                self.next_reqid = self.next_reqid.checked_add(1).unwrap_or(child::FIRST_TUNNEL_REQID);
-                reqid
-            }
-        };
-        let IpAddr::V6(care_of) = sa.endpoints.local_ip() else { return None };
-        Some(Child {
-            purpose,
-            side: Side::MobileNode,
-            home_address: self.home_address?,
-            home_agent: self.settings.home_agent,
-            care_of: CareOfAddress(care_of),
-            inbound_spi: sa.inbound.spi,
-            outbound_spi: sa.outbound.spi,
-            reqid,
-            succeeds: child::succeeds(sa),
-        })
+        Child::new(sa, Side::MobileNode, self.home_address?, self.settings.home_agent, &mut self.reqids)
     }
 
     pub(super) fn remove_child(&mut self, now: Instant, id: ChildId, shell: &mut dyn Shell) {

@@ -23,7 +23,7 @@ use super::repair::Repair;
 use super::shell::{Icmp6, Shell};
 use crate::kernel::op::Op;
 use crate::net::icmp6::{ALL_NODES, ALL_ROUTERS};
-use crate::rfc4877::child::{self, Child};
+use crate::rfc4877::child::{Child, Reqids};
 use crate::rfc4877::spd::Policies;
 use children::Wants;
 use session::Session;
@@ -71,7 +71,7 @@ pub struct MobileNode {
     wants: Wants,
     /// The Mobile IPv6 engine has been told that binding updates may be sent.
     secured: bool,
-    next_reqid: u32,
+    reqids: Reqids,
     location: Location,
     home_address: Option<HomeAddress>,
     /// An assigned home address that another node has.
@@ -109,7 +109,7 @@ impl MobileNode {
             children: BTreeMap::new(),
             wants: Wants::new(),
             secured: false,
-            next_reqid: child::FIRST_TUNNEL_REQID,
+            reqids: Reqids::default(),
             location: Location::Nowhere,
             occupied: None,
             standing: Standing::default(),
